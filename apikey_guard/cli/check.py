@@ -1,0 +1,136 @@
+"""``apikey-guard check``: what is set, whether it can work, and how long a revoked key lives."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+from collections.abc import Iterator
+from typing import Final
+
+from apikey_guard.cli.arguments import Commands, ReadSettings, add_command, add_settings, read_settings
+from apikey_guard.cli.asking import ask
+from apikey_guard.cli.console import Console, milliseconds, printable, shortened
+from apikey_guard.cli.findings import Finding, Level, about_files, about_settings
+from apikey_guard.core.model import Credential
+from apikey_guard.errors import KeyFileError, SettingsError
+from apikey_guard.settings import SETTING_NAMES, Settings
+
+_PROBLEMS: Final = 1
+_NAME_WIDTH: Final = 27
+_VALUE_WIDTH: Final = 44
+
+
+def add_to(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands,
+        "check",
+        _check,
+        summary="check the settings and ask the key service about a made-up key",
+        description="Prints every setting with where it came from; secrets are masked. "
+        "Exit status: 0 fine (warnings are), 1 problems.",
+        examples="apikey-guard check --config guard.toml\n"
+        "apikey-guard check --set validator_url=http://127.0.0.1:8181/verify",
+    )
+    add_settings(parser)
+    parser.add_argument("--offline", action="store_true", help="do not ask the key service")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _check(options: argparse.Namespace, console: Console) -> int:
+    try:
+        read = read_settings(options)
+    except SettingsError as error:
+        findings = [Finding(Level.PROBLEM, problem) for problem in error.problems]
+        if options.json:
+            console.say(json.dumps(_described(None, findings), indent=2))
+        else:
+            _say_findings(findings, console)
+        return _PROBLEMS
+    findings = list(_findings(read, console, offline=options.offline))
+    if options.json:
+        console.say(json.dumps(_described(read, findings), indent=2))
+    else:
+        _say_settings(read, console)
+        _say_findings(findings, console)
+    return _PROBLEMS if any(finding.level is Level.PROBLEM for finding in findings) else 0
+
+
+def _findings(read: ReadSettings, console: Console, *, offline: bool) -> Iterator[Finding]:
+    settings = read.settings
+    if not offline:
+        yield _key_service(settings, console)
+    yield Finding(Level.GOOD, _revocation(settings))
+    yield from about_settings(settings)
+    yield from about_files(settings)
+    for warning in read.warnings:
+        yield Finding(Level.WARNING, warning)
+
+
+def _key_service(settings: Settings, console: Console) -> Finding:
+    """What the key service says about a key that nobody can have."""
+    made_up = Credential(f"check_{secrets.token_urlsafe(32)}", "command line")
+    try:
+        asked = ask(settings, made_up, console)
+    except KeyFileError as error:
+        return Finding(Level.PROBLEM, str(error))
+    took, verdict = milliseconds(asked.seconds), asked.verdict
+    if verdict is None:
+        level = Level.WARNING if asked.cause == "rate_limited" else Level.PROBLEM
+        return Finding(level, f"the key service {asked.trouble}, after {took}")
+    if verdict.valid:
+        return Finding(Level.PROBLEM, "the key service calls a made-up key valid: it would let everybody in")
+    if settings.obeys_cache_control and verdict.ttl is not None and verdict.ttl < 1:
+        return Finding(
+            Level.WARNING,
+            "validator_cache_control: the key service forbids to remember its answers (Cache-Control), "
+            "so every request will ask it",
+        )
+    return Finding(Level.GOOD, f"the key service answers in {took}: a made-up key is invalid, as it must be")
+
+
+def _revocation(settings: Settings) -> str:
+    up, down = _worst_ages(settings)
+    longer = f", {down:g} s while the key service is down" if down > up else ""
+    return f"a revoked key works for {up:g} s at most{longer} (cache_ttl, stale_if_error)"
+
+
+def _worst_ages(settings: Settings) -> tuple[float, float]:
+    return settings.cache_ttl, settings.cache_ttl + settings.stale_if_error
+
+
+def _say_settings(read: ReadSettings, console: Console) -> None:
+    console.say(console.paint("settings", "title"))
+    for name in SETTING_NAMES:
+        value = shortened(printable(read.settings.shown(name)), _VALUE_WIDTH)
+        source = read.source(name)
+        line = f"  {name:<{_NAME_WIDTH}}{value:<{_VALUE_WIDTH + 2}}{printable(source)}"
+        console.say(console.paint(line, "dim") if source == "default" else line)
+
+
+def _say_findings(findings: list[Finding], console: Console) -> None:
+    console.say(console.paint("findings", "title"))
+    for finding in sorted(findings, key=lambda finding: finding.level):
+        console.say(f"  {console.sign(finding.level.style)} {finding.text}")
+    problems = sum(finding.level is Level.PROBLEM for finding in findings)
+    warnings = sum(finding.level is Level.WARNING for finding in findings)
+    console.say(f"{_counted(problems, 'problem')}, {_counted(warnings, 'warning')}")
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number or 'no'} {word}{'s' * (number != 1)}"
+
+
+def _described(read: ReadSettings | None, findings: list[Finding]) -> dict[str, object]:
+    described: dict[str, object] = {
+        "ok": not any(finding.level is Level.PROBLEM for finding in findings),
+        "findings": [{"level": finding.level.name.lower(), "text": finding.text} for finding in findings],
+    }
+    if read is not None:
+        up, down = _worst_ages(read.settings)
+        described["revoked_key_works_seconds"] = {"key_service_up": up, "key_service_down": down}
+        described["settings"] = {
+            name: {"value": read.settings.shown(name), "source": read.source(name)} for name in SETTING_NAMES
+        }
+    return described

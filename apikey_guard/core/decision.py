@@ -1,0 +1,249 @@
+"""The whole policy: which rule holds, what the request presents, what a verdict means for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from apikey_guard.core.extraction import Ambiguous, Conflict, Environ, Extractor, Location
+from apikey_guard.core.freshness import Remembered
+from apikey_guard.core.headers import Hiding
+from apikey_guard.core.model import NO_SCOPES, Allow, Consumer, Credential, Decision, Deny, Freshness, Reason
+from apikey_guard.core.routing import (
+    Access,
+    Mode,
+    Route,
+    Router,
+    RouteTable,
+    hides_specials,
+    is_canonical,
+    is_plain_path,
+    readings,
+)
+from apikey_guard.errors import Overloaded, RateLimited, VerificationError
+
+# APIs are asked for the same paths again and again; a quarter of a MiB at most remembers them.
+_REMEMBERED_PATHS = 1024
+_REMEMBERED_LENGTH = 128
+_STRICTNESS: Mapping[str, int] = {"enforce": 2, "monitor": 1, "off": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds where a route says nothing: the guard's settings.
+
+    The fields are the settings of the same names.
+    """
+
+    key_locations: Sequence[str]
+    key_conflict: Conflict
+    key_pattern: str | None
+    key_max_length: int
+    hide_credentials: bool
+    mode: Mode
+    allow_preflight: bool
+    dialect: str
+    realm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A route as it holds under one guard's settings; everything looked up is looked up before.
+
+    :param plain: whether requests are decided by their credential alone: required and enforced.
+    """
+
+    label: str | None
+    methods: Collection[str] | None
+    hosts: Collection[str] | None
+    access: Access
+    mode: Mode
+    scopes: frozenset[str]
+    extractor: Extractor
+    hiding: Hiding | None
+    anonymous: str | None
+    dialect: str
+    realm: str
+    plain: bool
+
+    @classmethod
+    def of(cls, route: Route | None, defaults: Defaults) -> Rule:
+        """The rule that a route stands for; None is the rule for everything that no route matches."""
+        given = route or Route("/*")
+        names = defaults.key_locations if given.key_locations is None else given.key_locations
+        locations = [Location.parse(name) for name in names]
+        hide = defaults.hide_credentials if given.hide_credentials is None else given.hide_credentials
+        mode = given.mode or defaults.mode
+        extractor = Extractor(
+            locations,
+            conflict=defaults.key_conflict,
+            pattern=defaults.key_pattern,
+            max_length=defaults.key_max_length,
+        )
+        return cls(
+            label=None if route is None else route.label,
+            methods=given.methods,
+            hosts=given.hosts,
+            access=given.access,
+            mode=mode,
+            scopes=frozenset(given.scopes),
+            extractor=extractor,
+            hiding=Hiding(locations) if hide else None,
+            anonymous=given.anonymous,
+            dialect=given.dialect or defaults.dialect,
+            realm=given.realm or defaults.realm,
+            plain=given.access == "required" and mode == "enforce",
+        )
+
+
+class Question(NamedTuple):
+    """What must be asked before a request can be decided.
+
+    :param rule: the rule that holds.
+    :param credential: what the request presents.
+    :param fingerprint: its SHA-256.
+    :param stale: what is remembered of it and may serve if the key service is unavailable.
+    """
+
+    rule: Rule
+    credential: Credential
+    fingerprint: bytes
+    stale: Remembered | None = None
+
+
+class Outcome(NamedTuple):
+    """How a question ended: a consumer, or an invalid credential, or an error.
+
+    :param entry: what is known of a valid credential.
+    :param freshness: how old that is.
+    :param error: why nothing is known.
+    """
+
+    entry: Remembered | None = None
+    freshness: Freshness = Freshness.MISS
+    error: VerificationError | None = None
+
+
+class Policy:
+    """Which rule holds for a request.
+
+    :param routes: of the settings.
+    :param defaults: what holds where a route says nothing.
+    """
+
+    def __init__(self, routes: Iterable[Route], defaults: Defaults) -> None:
+        self.default = Rule.of(None, defaults)
+        self.rules = [(route.path, Rule.of(route, defaults)) for route in routes]
+        self._router: Router[Rule] = RouteTable(self.rules, self.default)
+        self._match = self._router.match
+        rules = [self.default, *(rule for _, rule in self.rules)]
+        # Where every rule decides alike, the default included, it does not matter how a path can be read.
+        self._paths_matter = any(not rule.plain or rule.scopes for rule in rules)
+        self._methods_matter = any(rule.methods is not None for rule in rules)
+        self._match_by_path_alone = all(rule.methods is None and rule.hosts is None for _, rule in self.rules)
+        # Rules of paths seen lately. Only rules that nothing but the path selects, and only plain ones.
+        self.plain_rules: dict[str, Rule] = {}
+        self._allow_preflight = defaults.allow_preflight
+
+    def rule(self, path: str, environ: Environ) -> Rule:
+        """The rule that holds for a request.
+
+        A path that can be read in several ways gets the strictest of its readings (P-01), and so
+        does a method that is not in capitals: frameworks take ``post`` for ``POST`` (P-05).
+
+        :param path: decoded, as Unicode; undecodable bytes as U+FFFD.
+        """
+        if self._paths_matter and is_plain_path(path) is None and not is_canonical(path):
+            return self._strictest(path, environ)
+        if self._methods_matter and not environ.get("REQUEST_METHOD", "").isupper():
+            return self._strictest(path, environ)
+        rule = self._match(path, environ)
+        if rule.plain and self._match_by_path_alone and len(path) <= _REMEMBERED_LENGTH:
+            if len(self.plain_rules) >= _REMEMBERED_PATHS:
+                self.plain_rules.clear()
+            self.plain_rules[path] = rule
+        if not rule.plain and hides_specials(_raw_target(environ)):
+            return self._strictest(path, environ)
+        return rule
+
+    def _strictest(self, path: str, environ: Environ) -> Rule:
+        """The rule for an odd request: credential required, and every scope that a reading asks for."""
+        method, host = environ.get("REQUEST_METHOD", ""), environ.get("HTTP_HOST")
+        requests = [{"REQUEST_METHOD": each, "HTTP_HOST": host} for each in {method, method.upper()}]
+        found = (self._match(reading, request) for reading in readings(path) for request in requests)
+        rules = [self.default, *found]
+        scopes = NO_SCOPES.union(*(rule.scopes for rule in rules))
+        mode = max((rule.mode for rule in rules), key=_STRICTNESS.__getitem__)
+        return replace(self.default, scopes=scopes, mode=mode, plain=mode == "enforce")
+
+    def is_preflight(self, environ: Environ) -> bool:
+        """Whether this is a CORS preflight that may pass: browsers send it without credentials.
+
+        Only a real one (Fetch standard, section 3.3.2): OPTIONS with an origin and the method
+        that is asked for.
+        """
+        return (
+            self._allow_preflight
+            and "HTTP_ORIGIN" in environ
+            and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        )
+
+
+def _raw_target(environ: Environ) -> str | None:
+    for key in ("RAW_URI", "REQUEST_URI"):
+        target = environ.get(key)
+        if isinstance(target, str):
+            return target
+    return None
+
+
+def settle(rule: Rule, found: str | Ambiguous | None) -> Allow | Deny | str:
+    """What a request means by what it presents: a decision, or the text to verify."""
+    if isinstance(found, str) and found:
+        if rule.extractor.is_well_formed(found):
+            return found
+        return Deny(Reason.MALFORMED_CREDENTIAL, route=rule.label)
+    if isinstance(found, Ambiguous):
+        return Deny(Reason.AMBIGUOUS_CREDENTIAL, route=rule.label)
+    if found is None and rule.access == "optional":
+        return Allow(route=rule.label, anonymous=True)
+    # An empty credential is one that was presented: it opens no optional route.
+    return Deny(Reason.MISSING_CREDENTIAL, route=rule.label)
+
+
+def conclude(question: Question, outcome: Outcome) -> Decision:
+    """What the outcome of a question means for the request that asked it."""
+    rule, fingerprint = question.rule, question.fingerprint
+    entry, error = outcome.entry, outcome.error
+    if error is not None:
+        return Deny(
+            _reason_of(error),
+            fingerprint,
+            route=rule.label,
+            retry_after=error.retry_after if isinstance(error, RateLimited | Overloaded) else None,
+        )
+    if entry is None:
+        return Deny(Reason.INVALID_CREDENTIAL, fingerprint, outcome.freshness, rule.label)
+    if not rule.scopes <= entry.scopes:
+        return lacking(rule.scopes, fingerprint, outcome.freshness, rule.label, entry)
+    return Allow(entry, fingerprint, outcome.freshness, rule.label)
+
+
+def lacking(
+    scopes: frozenset[str],
+    fingerprint: bytes | None,
+    freshness: Freshness,
+    route: str | None,
+    entry: Consumer | None,
+) -> Deny:
+    """The Deny for a valid credential that lacks a scope."""
+    return Deny(Reason.INSUFFICIENT_SCOPE, fingerprint, freshness, route, scopes=scopes, consumer=entry)
+
+
+def _reason_of(error: VerificationError) -> Reason:
+    if isinstance(error, RateLimited):
+        return Reason.RATE_LIMITED
+    if isinstance(error, Overloaded) and error.cause == "queue_full":
+        return Reason.OVERLOADED
+    return Reason.KEY_SERVICE_UNAVAILABLE

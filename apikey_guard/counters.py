@@ -1,0 +1,50 @@
+"""Counts of decisions: exact under threads, without a lock on the hit path."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from itertools import count
+
+from apikey_guard.core.model import Allow, Decision, Reason
+
+
+class Counter:
+    """Counts calls. Adding one is a single C call, which threads cannot interleave."""
+
+    __slots__ = ("_lock", "_looks", "add")
+
+    def __init__(self) -> None:
+        self.add = count().__next__
+        self._looks = 0
+        self._lock = threading.Lock()
+
+    def read(self) -> int:
+        """How often ``add`` was called."""
+        with self._lock:
+            # Looking advances the count too: what looking added is taken off.
+            value = self.add() - self._looks
+            self._looks += 1
+            return value
+
+
+class Counters:
+    """What one guard has decided in this process."""
+
+    def __init__(self) -> None:
+        self._hits, self._allowed = Counter(), Counter()
+        self._denied = {reason: Counter() for reason in Reason}
+        self.hit = self._hits.add
+
+    def count(self, decision: Decision) -> None:
+        """Count a decision that was not counted as a hit."""
+        if isinstance(decision, Allow):
+            self._allowed.add()
+        else:
+            self._denied[decision.reason].add()
+
+    def read(self) -> Mapping[str, int]:
+        """All counts by name: ``allowed``, ``denied``, and ``denied_REASON`` for each reason seen."""
+        denied = {f"denied_{reason}": counter.read() for reason, counter in self._denied.items()}
+        seen = {name: number for name, number in denied.items() if number}
+        return {"allowed": self._hits.read() + self._allowed.read(), "denied": sum(seen.values()), **seen}

@@ -1,0 +1,176 @@
+"""System checks: what is wrong with the project's settings is said at deploy time.
+
+=====================  ==================================================================
+``apikey_guard.E001``  ``APIKEY_GUARD`` has a setting that does not exist
+``apikey_guard.E002``  nobody knows the keys: ``VALIDATOR_URL`` is missing
+``apikey_guard.E003``  ``VALIDATOR_URL`` is not https
+``apikey_guard.E004``  another setting is wrong
+``apikey_guard.E005``  the middleware is there twice
+``apikey_guard.W001``  the middleware is missing
+``apikey_guard.W002``  the middleware stands before the one that adds CORS headers
+``apikey_guard.W003``  the middleware stands behind sessions or authentication
+``apikey_guard.W004``  the middleware stands behind one that redirects before it
+``apikey_guard.W005``  keys are accepted in the query (``check --deploy``)
+``apikey_guard.W006``  keys travel in the clear to the key service (``check --deploy``)
+``apikey_guard.W007``  the mode lets requests without a valid key pass (``check --deploy``)
+=====================  ==================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from apikey_guard.django.guards import SETTING, own_setting, read_settings
+from apikey_guard.django.middleware import GuardMiddleware
+from apikey_guard.errors import SettingsError
+from apikey_guard.settings import Settings
+from apikey_guard.settings_checks import is_loopback
+
+Configs = Sequence[AppConfig] | None
+
+MIDDLEWARE: Final = "apikey_guard.django.GuardMiddleware"
+CORS: Final = "corsheaders.middleware.CorsMiddleware"
+SESSIONS: Final = (
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+)
+COMMON: Final = "django.middleware.common.CommonMiddleware"
+
+# What the sentence about a setting contains, the id it gets, and what to do about it.
+_PROBLEMS: Final = (
+    ("there is no such setting", "apikey_guard.E001", "Correct the name or remove it."),
+    ("nobody knows the keys", "apikey_guard.E002", f"Set {SETTING} = {{'VALIDATOR_URL': 'https://...'}}."),
+    ("keys would travel in the clear", "apikey_guard.E003", "Write https://."),
+)
+
+
+def register() -> None:
+    """Register all checks with Django."""
+    checks.register(check_settings, Tags.security)
+    checks.register(check_middleware, Tags.security)
+    checks.register(check_deployment, Tags.security, deploy=True)
+
+
+def check_settings(app_configs: Configs, **_: object) -> list[CheckMessage]:  # noqa: ARG001 - Django's call
+    """Whether the settings can be used: every problem at once."""
+    messages: list[CheckMessage] = []
+    try:
+        read_settings()
+    except SettingsError as error:
+        messages += (_problem(sentence) for sentence in error.problems)
+    try:
+        own_setting("user_from_consumer")
+    except SettingsError:
+        pass  # said above
+    except ImproperlyConfigured as error:
+        messages.append(Error(str(error), id="apikey_guard.E004"))
+    return messages
+
+
+def _problem(sentence: str) -> Error:
+    for words, check_id, hint in _PROBLEMS:
+        if words in sentence:
+            return Error(f"{SETTING}: {sentence}", hint=hint, id=check_id)
+    return Error(f"{SETTING}: {sentence}", id="apikey_guard.E004")
+
+
+def check_middleware(app_configs: Configs, **_: object) -> list[CheckMessage]:  # noqa: ARG001 - Django's call
+    """Whether the middleware is there, once, and in its place."""
+    order = list(django_settings.MIDDLEWARE)
+    places = [index for index, path in enumerate(order) if _is_guard(path)]
+    if not places:
+        return [
+            checks.Warning(
+                "The app is installed, but the middleware is not: no request is checked.",
+                hint=f"Add {MIDDLEWARE!r} to MIDDLEWARE.",
+                id="apikey_guard.W001",
+            )
+        ]
+    if len(places) > 1:
+        return [
+            Error(
+                "GuardMiddleware is in MIDDLEWARE more than once: the second finds no key and refuses all.",
+                hint="Keep the first one.",
+                id="apikey_guard.E005",
+            )
+        ]
+    place = places[0]
+    return list(_order(set(order[:place]), set(order[place:])))
+
+
+def _order(before: set[str], behind: set[str]) -> Iterator[checks.Warning]:
+    if CORS in behind:
+        yield checks.Warning(
+            "GuardMiddleware stands before CorsMiddleware: browsers cannot read its refusals.",
+            hint=f"Put {CORS!r} before {MIDDLEWARE!r}.",
+            id="apikey_guard.W002",
+        )
+    if before.intersection(SESSIONS):
+        yield checks.Warning(
+            "GuardMiddleware stands behind sessions or authentication: they work for requests without a key.",
+            hint=f"Put {MIDDLEWARE!r} before {' and '.join(map(repr, SESSIONS))}.",
+            id="apikey_guard.W003",
+        )
+    if COMMON in before and getattr(django_settings, "PREPEND_WWW", False):
+        yield checks.Warning(
+            "GuardMiddleware stands behind CommonMiddleware: PREPEND_WWW redirects with the key in the URL.",
+            hint=f"Put {MIDDLEWARE!r} before {COMMON!r}.",
+            id="apikey_guard.W004",
+        )
+
+
+def _is_guard(path: str) -> bool:
+    """Whether this is our middleware, or the project's own class made from it."""
+    if path == MIDDLEWARE:
+        return True
+    try:
+        found: object = import_string(path)
+    except ImportError:
+        return False  # Django says so itself
+    return isinstance(found, type) and issubclass(found, GuardMiddleware)
+
+
+def check_deployment(app_configs: Configs, **_: object) -> list[CheckMessage]:  # noqa: ARG001 - Django's call
+    """What may be meant on a developer's machine, but hardly in production."""
+    try:
+        settings = read_settings()
+    except SettingsError:
+        return []  # check_settings says why
+    return list(_deployment(settings))
+
+
+def _deployment(settings: Settings) -> Iterator[checks.Warning]:
+    locations = [*settings.key_locations]
+    for route in settings.routes:
+        locations += route.key_locations or ()
+    if any(location.startswith("query:") for location in locations):
+        yield checks.Warning(
+            "Keys are accepted in the query: URLs end up in access logs, histories and Referer headers.",
+            hint=f"Set {SETTING}['KEY_LOCATIONS'] = ['header:apikey'] as soon as no caller needs the query.",
+            id="apikey_guard.W005",
+        )
+    url = urlsplit(settings.validator_url or "")
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        yield checks.Warning(
+            "Keys travel in the clear to the key service (VALIDATOR_ALLOW_HTTP).",
+            hint="Write https:// in VALIDATOR_URL.",
+            id="apikey_guard.W006",
+        )
+    modes: Mapping[str, str] = {route.path: route.mode for route in settings.routes if route.mode}
+    open_paths = [path for path, mode in modes.items() if mode != "enforce"]
+    if settings.mode != "enforce" or open_paths:
+        where = "" if settings.mode != "enforce" else f" under {', '.join(sorted(open_paths))}"
+        yield checks.Warning(
+            f"Requests without a valid key pass{where}: the mode is not 'enforce'.",
+            hint=f"Set {SETTING}['MODE'] = 'enforce' when the counts look right.",
+            id="apikey_guard.W007",
+        )

@@ -1,0 +1,185 @@
+"""Django REST framework: an authentication class and a scope permission.
+
+Both work behind :class:`apikey_guard.django.GuardMiddleware`. Alone, without the middleware, they
+need ``apikey_guard.django`` in ``INSTALLED_APPS``; then a view is as protected as its permission
+classes say, as always in REST framework: authentication alone lets anonymous callers pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import ClassVar, cast
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+from rest_framework.authentication import BaseAuthentication  # type: ignore[import-untyped]  # no stubs
+from rest_framework.exceptions import APIException, AuthenticationFailed, PermissionDenied  # type: ignore[import-untyped]  # no stubs
+from rest_framework.permissions import BasePermission  # type: ignore[import-untyped]  # no stubs
+from rest_framework.request import Request  # type: ignore[import-untyped]  # no stubs
+from rest_framework.views import APIView  # type: ignore[import-untyped]  # no stubs
+
+from apikey_guard.core.decision import Question
+from apikey_guard.core.dialects import challenges, whole_seconds
+from apikey_guard.core.extraction import Location
+from apikey_guard.core.model import Consumer, Decision, Deny, Reason, Rejection
+from apikey_guard.django.guards import installed_guard, installed_holder, own_setting
+from apikey_guard.django.request import DjangoBody, GuardedRequest, forget_copies
+from apikey_guard.guard import CONSUMER, DECISION, Guard
+
+
+class ConsumerUser:
+    """Stands in ``request.user`` for a consumer where the project names no hook of its own.
+
+    :param consumer: who calls.
+    :param pk: stable per consumer, for throttles.
+    """
+
+    is_authenticated: ClassVar[bool] = True
+    is_anonymous: ClassVar[bool] = False
+    is_active: ClassVar[bool] = True
+    is_staff: ClassVar[bool] = False
+    is_superuser: ClassVar[bool] = False
+
+    def __init__(self, consumer: Consumer, pk: str) -> None:
+        self.consumer = consumer
+        self.pk = self.id = pk
+        self.username = consumer.username or pk
+
+    def get_username(self) -> str:
+        return self.username
+
+    def has_perm(self, perm: str, obj: object = None) -> bool:  # noqa: ARG002 - Django's signature
+        """Permissions of Django's own are not the consumer's."""
+        return False
+
+    def has_perms(self, perm_list: Collection[str], obj: object = None) -> bool:
+        return all(self.has_perm(perm, obj) for perm in perm_list)
+
+    def has_module_perms(self, app_label: str) -> bool:  # noqa: ARG002 - Django's signature
+        return False
+
+    def __str__(self) -> str:
+        return self.username
+
+
+class _Refused(APIException):  # type: ignore[misc]  # untyped base
+    """A Deny, for the project's own exception handler."""
+
+    def __init__(self, rejection: Rejection, wait: float | None) -> None:
+        super().__init__(rejection.detail or None, rejection.reason.value)
+        self.status_code = rejection.status
+        if wait is not None:
+            self.wait = wait
+
+
+class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped base
+    """``request.auth`` is the consumer; ``request.user`` is what the project makes of it.
+
+    Override :meth:`user`, or set ``APIKEY_GUARD["USER_FROM_CONSUMER"]`` to a function from
+    consumer to user.
+    """
+
+    def authenticate(self, request: Request) -> tuple[object, Consumer] | None:
+        """User and consumer, or None where no credential was presented.
+
+        :raises AuthenticationFailed: the credential is not valid (alone only).
+        :raises APIException: 403, 413, 429, 5xx as the guard says (alone only).
+        """
+        inner = cast("GuardedRequest", request._request)
+        if "_apikey_guard" not in inner.__dict__ and DECISION not in inner.META:
+            self._decide(installed_guard(), inner)
+        consumer = inner.META.get(CONSUMER)
+        return (self.user(consumer, inner), consumer) if isinstance(consumer, Consumer) else None
+
+    def authenticate_header(self, request: Request) -> str:
+        """The challenge of a 401."""
+        settings = _guard_of(request._request).settings
+        locations = [Location.parse(name) for name in settings.key_locations]
+        return ", ".join(challenges(locations, settings.realm))
+
+    def user(self, consumer: Consumer, request: HttpRequest) -> object:
+        """What ``request.user`` is for a consumer.
+
+        :param consumer: who calls.
+        :param request: Django's request.
+        """
+        hook = own_setting("user_from_consumer")
+        if hook is not None:
+            return cast("Callable[[Consumer], object]", hook)(consumer)
+        fingerprint = getattr(request.META.get(DECISION), "fingerprint", None) or b""
+        pk = consumer.id or consumer.username or consumer.custom_id or fingerprint.hex()
+        return ConsumerUser(consumer, pk)
+
+    def _decide(self, guard: Guard, request: GuardedRequest) -> None:
+        holder = installed_holder()
+        meta, path = request.META, request.path_info
+        body = DjangoBody(request) if holder is not None and holder.reads_body else None
+        # Nothing presented is for the other authenticators and the permissions to judge.
+        pending = guard.relax(meta, path, guard.begin(meta, path, body), "optional")
+        decision: Decision
+        if isinstance(pending, Question):
+            decision = guard.conclude(pending, guard.ask(pending), meta)
+        else:
+            decision = pending
+        request._apikey_guard = guard
+        if isinstance(decision, Deny):
+            rejection = guard.reject(decision, meta, path)
+            forget_copies(request)
+            if rejection.status == 401:
+                raise AuthenticationFailed(rejection.detail or None, rejection.reason.value)
+            retry = rejection.status in {429, 503}
+            raise _Refused(rejection, whole_seconds(decision.retry_after) if retry else None)
+        request.consumer = decision.consumer
+        forget_copies(request)
+
+
+class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
+    """The consumer has all scopes that the view asks for.
+
+    The view names them (``required_scopes = ["invoices:read"]``), or the permission does:
+    ``permission_classes = [HasScopes.of("invoices:read")]``.
+    """
+
+    scopes: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def of(cls, *scopes: str) -> type[HasScopes]:
+        """A permission class for these scopes."""
+        if not scopes or not all(isinstance(scope, str) for scope in scopes):
+            raise TypeError("name the scopes as texts: HasScopes.of('invoices:read')")
+        return type("HasScopes", (cls,), {"scopes": frozenset(scopes)})
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Whether the request may go on.
+
+        :raises PermissionDenied: the consumer lacks a scope.
+        :raises ImproperlyConfigured: nobody names a scope, or nobody looked for a credential.
+        """
+        named = getattr(view, "required_scopes", ())
+        scopes = self.scopes | frozenset([named] if isinstance(named, str) else named)
+        if not scopes:
+            raise ImproperlyConfigured(f"{type(view).__name__} has HasScopes, but names no required_scopes")
+        inner = request._request
+        _ = request.auth  # authentication comes first, whoever asks
+        guard = _guard_of(inner)
+        if CONSUMER not in inner.META and "_apikey_guard" in inner.__dict__ and _passes(guard, inner):
+            return True
+        deny = guard.require(inner.META, scopes)
+        if deny is None:
+            return True
+        if deny.reason is Reason.INSUFFICIENT_SCOPE:
+            raise PermissionDenied(
+                guard.reject(deny, inner.META, inner.path_info).detail or None, deny.reason.value
+            )
+        return False
+
+
+def _passes(guard: Guard, request: HttpRequest) -> bool:
+    """Whether the guard let the request through without deciding: modes ``monitor`` and ``off``."""
+    modes = {guard.settings.mode, *(route.mode for route in guard.settings.routes)}
+    return hasattr(request, "consumer") and bool(modes & {"monitor", "off"})
+
+
+def _guard_of(request: HttpRequest) -> Guard:
+    guard = request.__dict__.get("_apikey_guard")
+    return guard if isinstance(guard, Guard) else installed_guard()

@@ -1,0 +1,157 @@
+"""Django's request as the guard needs it: the body, the raw target, and no copy of what was hidden.
+
+Under WSGI ``request.META`` is the server's environ; changing it changes everything that Django
+reads lazily. Under ASGI it is a copy, so the scope is brought into line with it.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.wsgi import LimitedStream
+from django.http import HttpRequest
+
+from apikey_guard.bodies import WsgiBody
+from apikey_guard.core.model import Consumer
+from apikey_guard.errors import BodyTooLarge
+
+if TYPE_CHECKING:
+    from apikey_guard.core.decision import Question
+    from apikey_guard.core.model import Decision
+    from apikey_guard.core.routing import Access
+    from apikey_guard.guard import Guard
+
+logger = logging.getLogger("apikey_guard")
+
+
+class GuardedRequest(HttpRequest):
+    """A request behind the guard, for the annotations of views.
+
+    :ivar consumer: who calls; None on public views, for anonymous callers and where the guard's
+        mode is not ``enforce``.
+    """
+
+    consumer: Consumer | None
+    _apikey_guard: Guard
+    _apikey_guard_relaxed: tuple[Access, Decision | Question]
+
+
+class DjangoBody:
+    """The body of a Django request, read below ``request.POST`` and put back in its place.
+
+    Nothing is parsed and no upload handler is chosen: the view still can do both its own way.
+
+    :param request: whose body nobody has read yet.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        meta = request.META
+        self._environ: dict[str, object] = meta
+        if "wsgi.input" not in meta:
+            # Django has read the whole body from an ASGI server, which knows where it ends.
+            self._environ = {
+                # Django's only name for the stream below ``body`` and ``POST``, the same in all versions.
+                "wsgi.input": request._stream,
+                "wsgi.input_terminated": True,
+                "CONTENT_TYPE": meta.get("CONTENT_TYPE"),
+                "CONTENT_LENGTH": meta.get("CONTENT_LENGTH"),
+            }
+        self._body = WsgiBody(self._environ)
+
+    @property
+    def content_type(self) -> str | None:
+        """The value of ``Content-Type``."""
+        return self._body.content_type
+
+    def read(self, limit: int) -> bytes:
+        """The whole body, which the view can then read again.
+
+        :param limit: bytes; more raise :class:`~apikey_guard.errors.BodyTooLarge`.
+        :raises BadRequest: the body is framed in two ways, or shorter than it says.
+        :raises ImproperlyConfigured: a middleware before the guard has read the body.
+        """
+        inside = self._request.__dict__
+        if "_body" in inside:
+            body: bytes = inside["_body"]
+            if len(body) > limit:
+                raise BodyTooLarge(f"the body has more than {limit} bytes")
+            return body
+        if inside.get("_read_started"):
+            logger.error("a middleware before GuardMiddleware has read the body: put the guard before it")
+            raise ImproperlyConfigured("the body was read before the guard could")
+        body = self._body.read(limit)
+        self._put(body)
+        return body
+
+    def replace(self, body: bytes) -> None:
+        """Let the view read this instead."""
+        self._body.replace(body)
+        self._put(body)
+        inside = self._request.__dict__
+        if "_body" in inside:
+            inside["_body"] = body
+        for parsed in ("_post", "_files"):
+            inside.pop(parsed, None)
+
+    def _put(self, body: bytes) -> None:
+        request = self._request
+        if self._environ is not request.META:
+            # Read to its end; older versions of Django close only what they find here afterwards.
+            request._stream.close()
+            request._stream = io.BytesIO(body)
+            if request.META.get("CONTENT_LENGTH"):
+                request.META["CONTENT_LENGTH"] = str(len(body))
+        elif request.META.get("CONTENT_LENGTH"):
+            # Django shows no body where there is no length.
+            limited = LimitedStream(request.META["wsgi.input"], len(body))
+            request._stream = limited  # type: ignore[assignment]  # as WSGIRequest itself does
+
+
+def show_target(request: HttpRequest) -> None:
+    """Put the raw path of an ASGI request where WSGI servers put it, for the guard to see.
+
+    :func:`hide_target` takes it away again: Django's ``META`` has none under ASGI.
+    """
+    raw = _scope(request).get("raw_path")
+    if isinstance(raw, bytes) and b"%" in raw:
+        request.META["RAW_URI"] = raw.decode("latin-1")
+
+
+def hide_target(request: HttpRequest) -> None:
+    """Undo :func:`show_target`."""
+    request.META.pop("RAW_URI", None)
+
+
+def forget_copies(request: HttpRequest) -> None:
+    """Drop what a middleware before the guard has made Django build of headers, query and cookies."""
+    inside = request.__dict__
+    for name in ("headers", "GET", "COOKIES"):
+        if name in inside:
+            del inside[name]
+
+
+def clean_scope(request: HttpRequest, names: Mapping[bytes, str]) -> None:
+    """Bring the query and the headers of an ASGI scope into line with ``request.META``.
+
+    In place, as under WSGI: the server's access log, too, then shows no credential.
+
+    :param names: the headers that the guard may have changed, with their names in ``META``.
+    """
+    meta, scope = request.META, _scope(request)
+    query = str(meta.get("QUERY_STRING", ""))
+    scope["query_string"] = query if isinstance(scope.get("query_string"), str) else query.encode()
+    sent = cast("list[tuple[bytes, bytes]]", scope.get("headers", []))
+    # Django leaves out names with an underscore; here they stand for the header they imitate.
+    kept = [(name, value) for name, value in sent if name.lower().replace(b"_", b"-") not in names]
+    ours = [(name, str(meta[key]).encode("latin-1")) for name, key in names.items() if key in meta]
+    scope["headers"] = kept + ours
+
+
+def _scope(request: HttpRequest) -> dict[str, object]:
+    scope: dict[str, object] = request.scope  # type: ignore[attr-defined]  # of ASGIRequest only
+    return scope

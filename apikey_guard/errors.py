@@ -1,0 +1,107 @@
+"""Every exception that apikey_guard raises.
+
+::
+
+    ApiKeyGuardError
+    ├── SettingsError            what was written in the settings cannot be used
+    ├── KeyFileError             the key file cannot be read or written
+    ├── VerificationError        the key service was asked, or should have been
+    │   ├── KeyServiceUnavailable    it could not be found out: neither valid nor invalid
+    │   ├── RateLimited              the key service says: this key, but not now
+    │   └── Overloaded               not asked: the queue is full, or the breaker is open
+    ├── TransportError           an exchange with another server failed (parts translate it)
+    └── BadRequest               the request cannot be read
+        └── BodyTooLarge             the body that must be searched exceeds ``body_max_bytes``
+
+No message ever holds a credential or a secret; texts of other programs (the key service, the
+operating system) are not repeated in them either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ApiKeyGuardError(Exception):
+    """The root of all exceptions of this library."""
+
+
+class SettingsError(ApiKeyGuardError):
+    """The settings cannot be used; ``problems`` lists every one that was found.
+
+    :param problems: one sentence each: what is wrong, where, what to write instead.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "apikey_guard cannot start:\n" + "\n".join(f"  - {problem}" for problem in self.problems)
+        )
+
+
+class KeyFileError(ApiKeyGuardError):
+    """The key file cannot be read or written; the message says which line and why."""
+
+
+class VerificationError(ApiKeyGuardError):
+    """A verification ended without a verdict. Nothing is ever cached for one."""
+
+
+class KeyServiceUnavailable(VerificationError):
+    """The key service gave no usable answer, so nothing is known about the credential.
+
+    :param cause: one stable word for logs and metrics: ``timeout``, ``connect``, ``tls``,
+        ``dns``, ``reset``, ``redirect``, ``status``, ``content``, ``too_large``,
+        ``interim``, ``refused_us`` (it refused our own credentials) or ``error``.
+    :param detail: what an operator needs to know, without any credential.
+    """
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        self.cause = cause
+        self.detail = detail
+        super().__init__(f"{cause}: {detail}" if detail else cause)
+
+
+class RateLimited(VerificationError):
+    """The key service says that this credential may not be used now.
+
+    :param retry_after: seconds until it may be used again, or None where it did not say.
+    """
+
+    def __init__(self, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__("the key service rate-limits this credential")
+
+
+class Overloaded(VerificationError):
+    """The key service was not asked: the queue is full, or the breaker is open.
+
+    :param cause: ``queue_full`` or ``breaker_open``.
+    :param retry_after: seconds until it is worth trying again, or None where nobody knows.
+    """
+
+    def __init__(self, cause: str, retry_after: float | None = None) -> None:
+        self.cause = cause
+        self.retry_after = retry_after
+        super().__init__(cause)
+
+
+class TransportError(ApiKeyGuardError):
+    """An exchange with another server gave no answer that can be used.
+
+    :param cause: one of the words of :class:`KeyServiceUnavailable`.
+    :param detail: what an operator needs to know, without any credential.
+    """
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        self.cause = cause
+        self.detail = detail
+        super().__init__(f"{cause}: {detail}" if detail else cause)
+
+
+class BadRequest(ApiKeyGuardError):
+    """The request cannot be read; answered with 400."""
+
+
+class BodyTooLarge(BadRequest):
+    """The body that must be searched for a credential is too large; answered with 413."""

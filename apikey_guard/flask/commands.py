@@ -1,0 +1,94 @@
+"""``flask apikey-guard``: the commands of one app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+
+from apikey_guard.flask.marks import Views
+from apikey_guard.guard import Guard
+from apikey_guard.settings import SETTING_NAMES
+
+
+def make_commands(app: Flask, guard: Guard) -> AppGroup:
+    """The group of commands that ``init_app`` registers.
+
+    :param app: whose views are shown.
+    :param guard: of the app.
+    """
+    group = AppGroup("apikey-guard", help="API keys: settings, open views, what is remembered.")
+
+    @group.command("check")
+    def check() -> None:
+        """Show what is set, which views need no key or scopes, and how long a revoked key works."""
+        settings = guard.settings
+        click.echo("settings")
+        for name in SETTING_NAMES:
+            if settings.sources[name] != "default":
+                click.echo(f"  {name} = {settings.shown(name)}  ({settings.sources[name]})")
+        click.echo("routes and views that are not simply protected")
+        lines = [*_routes(guard), *_views(app)]
+        for line in lines or ["none: everything needs a valid key"]:
+            click.echo(f"  {line}")
+        longest = settings.cache_ttl + settings.stale_if_error
+        click.echo(
+            f"a revoked key works for {settings.cache_ttl:g} s at most, "
+            f"{longest:g} s while the key service is down (cache_ttl, stale_if_error)"
+        )
+
+    @group.command("revoke")
+    @click.option("--key", is_flag=True, help="Ask for the key, without showing it.")
+    @click.option("--fingerprint", metavar="HEX", help="Its fingerprint, as logs show it.")
+    @click.option("--consumer", metavar="NAME", help="All keys of the consumer with this id or name.")
+    @click.option("--all", "everything", is_flag=True, help="All there is.")
+    def revoke(*, key: bool, fingerprint: str | None, consumer: str | None, everything: bool) -> None:
+        """Forget what is remembered of a key, so that the key service is asked again.
+
+        It reaches the memory of this process only: running workers go on until their cache_ttl ends.
+        """
+        if [key, fingerprint is not None, consumer is not None, everything].count(True) != 1:
+            raise click.UsageError("give exactly one of --key, --fingerprint, --consumer, --all")
+        # Never an argument: those stand in the shell's history and in the list of processes.
+        text = click.prompt("key", hide_input=True) if key else None
+        try:
+            count = guard.revoke(key=text, fingerprint=fingerprint, consumer=consumer, everything=everything)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        click.echo(
+            f"forgotten in this process: {count}; running workers know revoked keys for another "
+            f"{guard.settings.cache_ttl:g} s at most"
+        )
+
+    @group.command("stats")
+    def stats() -> None:
+        """Print what this process has decided and remembers."""
+        for name, value in guard.stats().items():
+            click.echo(f"{name} {value}")
+
+    return group
+
+
+def _routes(guard: Guard) -> Iterator[str]:
+    for route in guard.settings.routes:
+        if route.access != "required" or route.scopes:
+            methods = ",".join(sorted(route.methods or ())) or "every method"
+            yield f"route {route.path} ({methods}): {_said(route.access, frozenset(route.scopes))}"
+
+
+def _views(app: Flask) -> Iterator[str]:
+    views = Views(app)
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        said: dict[str, list[str]] = {}
+        for method in sorted(rule.methods or ()):
+            mark = views.mark(rule.endpoint, method)
+            if mark.access != "required" or mark.scopes:
+                said.setdefault(_said(mark.access, mark.scopes), []).append(method)
+        for text, methods in said.items():
+            yield f"view {rule.endpoint} at {rule.rule} ({','.join(methods)}): {text}"
+
+
+def _said(access: str, scopes: frozenset[str]) -> str:
+    return f"needs {', '.join(sorted(scopes))}" if scopes else access

@@ -1,0 +1,151 @@
+"""Between one Flask app and its guard: what is decided before Flask, and what is raised within it.
+
+The guard decides and hides around ``app.wsgi_app``, before Flask has built its request: otherwise
+``request.args``, ``request.url`` and the redirect for a missing slash would still show the key. A
+refusal is raised later, inside the request context, where the app's error handlers find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+
+from blinker import Namespace
+from flask import Flask, request
+from werkzeug.exceptions import HTTPException
+
+from apikey_guard.core.decision import Question
+from apikey_guard.core.model import Allow, Decision, Deny, Rejection
+from apikey_guard.core.routing import Access
+from apikey_guard.flask.marks import Views
+from apikey_guard.flask.rejected import rejected
+from apikey_guard.guard import CONSUMER, DECISION, Environ, Guard
+from apikey_guard.wsgi import unicode_path
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+_signals = Namespace()
+
+#: Sent in the request context with ``decision``, when a request goes on to its view.
+request_allowed: Final = _signals.signal("request-allowed")
+#: Sent in the request context with ``decision``, when a request is refused.
+request_denied: Final = _signals.signal("request-denied")
+
+
+class _Refused(NamedTuple):
+    """A refusal on its way into the request context; the exception itself would keep its frames alive."""
+
+    deny: Deny
+    rejection: Rejection
+
+
+class Entrance:
+    """Stands before one app.
+
+    :param app: whose ``wsgi_app`` is wrapped and whose requests are looked at first.
+    :param guard: decides.
+    """
+
+    def __init__(self, app: Flask, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+        self._views = Views(app)
+        # Where a request carries what was decided about it: this app's own key, as an app may be
+        # called from within another one, with the other one's environ.
+        self._key = key = f"apikey_guard.flask.{id(self):x}"
+        begin, behind, settle = guard.begin, app.wsgi_app, self._settle
+
+        def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            path = environ.get("PATH_INFO", "")
+            if not path.isascii():
+                path = unicode_path(path)
+            decision = begin(environ, path)
+            environ[key] = decision if decision.__class__ is Allow else settle(environ, path, decision)
+            return behind(environ, start_response)
+
+        app.wsgi_app = wsgi_app  # type: ignore[method-assign]  # as Flask documents it for middleware
+        preprocess, enter = app.preprocess_request, self._enter
+
+        def preprocess_request(*context: Any) -> Any:
+            enter()
+            return preprocess(*context)
+
+        # The step of Flask that begins a request inside its context and its error handling: ahead of
+        # every function that the app or a blueprint registered, whenever it did, and for static
+        # files, 404, 405 and redirects too. A registered function would cost a request twice as much.
+        app.preprocess_request = preprocess_request  # type: ignore[method-assign]  # as above
+
+    # -- around wsgi_app -----------------------------------------------------------------------
+
+    def _settle(self, environ: Environ, path: str, pending: Decision | Question) -> Allow | _Refused:
+        """What becomes of a request that was no hit: its view's mark, then the key service."""
+        guard = self._guard
+        access = self._access(environ)
+        if access != "required":
+            pending = guard.relax(environ, path, pending, access)
+        if isinstance(pending, Question):
+            pending = guard.conclude(pending, guard.ask(pending), environ)
+        return pending if isinstance(pending, Allow) else self._refuse(environ, path, pending)
+
+    def _access(self, environ: Environ) -> Access:
+        """The mark of the view that Flask will route this request to."""
+        app = self._app
+        try:
+            # Read and thrown away: the request that the app sees is built when nothing is left to hide.
+            adapter = app.create_url_adapter(app.request_class(environ, populate_request=False))
+            if adapter is None:
+                return "required"
+            rule, _ = adapter.match(return_rule=True)
+        except HTTPException:
+            return "required"  # 404, 405, a redirect, a host that is not trusted: no view to ask
+        except Exception:  # noqa: BLE001 - the app's own converters; Flask will meet the same error
+            return "required"
+        return self._views.mark(rule.endpoint, environ.get("REQUEST_METHOD")).access
+
+    def _refuse(self, environ: Environ, path: str, deny: Deny) -> _Refused:
+        rejection = self._guard.reject(deny, environ, path)
+        environ[CONSUMER] = None
+        environ[DECISION] = deny
+        return _Refused(deny, rejection)
+
+    # -- inside the request context ------------------------------------------------------------
+
+    def _enter(self) -> None:
+        """Raise what was refused; look at the scopes that the view is marked with.
+
+        :raises ApiKeyRejected: no view, and no other function of the app, sees the request.
+        """
+        current = request._get_current_object()  # type: ignore[attr-defined]  # the proxy is looked through once
+        environ: Environ = current.environ
+        passed = environ.get(self._key)
+        if passed.__class__ is not Allow:
+            # None: the request came around wsgi_app, and nobody has decided about it yet.
+            passed = self._decide(environ) if passed is None else passed
+            if isinstance(passed, _Refused):
+                self._raise(passed)
+        if environ.get(DECISION) is not passed:
+            return  # mode monitor or off
+        rule = current.url_rule
+        if rule is not None:
+            scopes = self._views.scopes(rule.endpoint, environ.get("REQUEST_METHOD"))
+            deny = self._guard.require(environ, scopes) if scopes else None
+            if deny is not None:
+                self._raise(self._refuse(environ, _path(environ), deny))
+        if request_allowed.receivers:
+            request_allowed.send(self._app, _async_wrapper=self._app.ensure_sync, decision=passed)
+
+    def _decide(self, environ: Environ) -> Allow | _Refused:
+        path = _path(environ)
+        decision = self._guard.begin(environ, path)
+        settled = decision if isinstance(decision, Allow) else self._settle(environ, path, decision)
+        environ[self._key] = settled
+        return settled
+
+    def _raise(self, refused: _Refused) -> NoReturn:
+        request_denied.send(self._app, _async_wrapper=self._app.ensure_sync, decision=refused.deny)
+        raise rejected(refused.deny, refused.rejection)
+
+
+def _path(environ: Environ) -> str:
+    return unicode_path(environ.get("PATH_INFO", ""))

@@ -1,0 +1,148 @@
+"""Marks on views: what a view says about itself, found again however it was registered.
+
+A mark is an attribute of the object that was decorated and nothing is wrapped, so it does not
+matter on which side of ``@app.route`` the decorator stands (threat A-16).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FunctionType
+from typing import TYPE_CHECKING, Final
+
+from apikey_guard.core.model import NO_SCOPES
+from apikey_guard.core.routing import Access
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+_ATTRIBUTE: Final = "_apikey_guard_mark"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """What one view, class or blueprint asks for.
+
+    :param access: as in :class:`~apikey_guard.core.routing.Route`.
+    :param scopes: all of them are needed; only where access is ``required``.
+    """
+
+    access: Access = "required"
+    scopes: frozenset[str] = NO_SCOPES
+
+
+UNMARKED: Final = Mark()
+
+
+def put(target: object, mark: Mark) -> Mark:
+    """Put a mark on a view function, a view class, one of its methods, or a blueprint.
+
+    :returns: the mark that the object now carries; scopes of several marks add up.
+    :raises TypeError: the object carries a mark that says the opposite, or cannot carry one.
+    """
+    holder = getattr(target, "__func__", target)
+    before = _own(holder)
+    if before is not None and before.access != mark.access:
+        raise TypeError(
+            f"{name_of(target)} is marked as {_said(before)} and as {_said(mark)}; keep one of the two"
+        )
+    if before is not None:
+        mark = Mark(mark.access, before.scopes | mark.scopes)
+    try:
+        setattr(holder, _ATTRIBUTE, mark)
+    except AttributeError:
+        raise TypeError(
+            f"{name_of(target)} cannot be marked; mark a view function, a view class or a blueprint"
+        ) from None
+    return mark
+
+
+def name_of(target: object) -> str:
+    """How messages call a marked object."""
+    return str(getattr(target, "__qualname__", None) or getattr(target, "name", None) or type(target))
+
+
+def _said(mark: Mark) -> str:
+    return mark.access if mark.access != "required" else "in need of a key"
+
+
+def _own(target: object) -> Mark | None:
+    """The mark of this very object: a class does not have its base's."""
+    mark = getattr(target, "__dict__", {}).get(_ATTRIBUTE)
+    return mark if isinstance(mark, Mark) else None
+
+
+class Views:
+    """The marks of one app's views.
+
+    :param app: asked anew each time, as views may be exchanged in its ``view_functions``.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._functions = app.view_functions
+        self._blueprints = app.blueprints
+
+    def scopes(self, endpoint: str, method: str | None) -> frozenset[str]:
+        """The scopes that a request needs which the guard has allowed. Asked for every request."""
+        view = self._functions.get(endpoint)
+        # Most views are plain functions of the app, which a look at their attributes can tell.
+        if "." not in endpoint and isinstance(view, FunctionType):
+            attributes = view.__dict__
+            if _ATTRIBUTE not in attributes and "view_class" not in attributes:
+                return NO_SCOPES
+        return self.mark(endpoint, method).scopes
+
+    def mark(self, endpoint: str, method: str | None) -> Mark:
+        """What holds for an endpoint: its nearest mark decides, and the scopes of those around add up.
+
+        :param endpoint: as in ``app.view_functions``.
+        :param method: of the request, for the methods of a class.
+        """
+        found = UNMARKED
+        for mark in self.marks(endpoint, method):
+            if mark.access != "required":
+                # Something further out is public: it says nothing about what is marked within.
+                return mark if found is UNMARKED else found
+            found = mark if found is UNMARKED else Mark("required", found.scopes | mark.scopes)
+        return found
+
+    def marks(self, endpoint: str, method: str | None) -> Iterator[Mark]:
+        """All marks of an endpoint, the nearest first: method, view function, class, blueprints."""
+        view = self._functions.get(endpoint)
+        if view is not None:
+            kind = getattr(view, "view_class", None)
+            if kind is not None:
+                yield from _present(_handler_mark(kind, method))
+            yield from _present(getattr(view, _ATTRIBUTE, None))
+            if kind is not None:
+                yield from _class_marks(kind)
+        if "." in endpoint:
+            name = endpoint
+            while name := name.rpartition(".")[0]:
+                yield from _present(_own(self._blueprints.get(name)))
+
+
+def _present(mark: Mark | None) -> Iterator[Mark]:
+    if mark is not None:
+        yield mark
+
+
+def _handler_mark(kind: type, method: str | None) -> Mark | None:
+    """The mark of the method that Flask will call for a request."""
+    handler: Callable[..., object] | None = None
+    if method is not None:
+        handler = getattr(kind, method.lower(), None)
+        if handler is None and method == "HEAD":
+            handler = getattr(kind, "get", None)
+    mark = getattr(handler, _ATTRIBUTE, None)
+    return mark if mark is not None else getattr(getattr(kind, "dispatch_request", None), _ATTRIBUTE, None)
+
+
+def _class_marks(kind: type) -> Iterator[Mark]:
+    """The class's own mark, and what its bases need: being public is not inherited."""
+    yield from _present(_own(kind))
+    for base in kind.__mro__[1:]:
+        mark = _own(base)
+        if mark is not None and mark.access == "required":
+            yield mark

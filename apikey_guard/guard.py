@@ -1,0 +1,429 @@
+"""The guard: one per app. It owns the settings and the parts, and decides about requests.
+
+A request goes through :meth:`Guard.check`, which is three steps in one: :meth:`Guard.begin`
+ends in a decision or in a question, :meth:`Guard.ask` has it answered, :meth:`Guard.conclude`
+turns the answer into a decision. A key that is remembered never gets beyond the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Collection, Mapping
+from types import TracebackType
+from typing import Any, Final
+
+from apikey_guard.assembly import make_identity_headers, make_policy
+from apikey_guard.bodies import RequestBody, WsgiBody
+from apikey_guard.clock import SYSTEM_CLOCK, Clock
+from apikey_guard.core import body as body_fields
+from apikey_guard.core.decision import Outcome, Question, Rule, conclude, lacking, settle
+from apikey_guard.core.dialects import DIALECTS
+from apikey_guard.core.extraction import AMBIGUOUS, Ambiguous
+from apikey_guard.core.freshness import Remembered
+from apikey_guard.core.model import (
+    Allow,
+    Consumer,
+    Credential,
+    Decision,
+    Deny,
+    Freshness,
+    Reason,
+    Rejection,
+)
+from apikey_guard.core.routing import Access, is_canonical
+from apikey_guard.counters import Counters
+from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
+from apikey_guard.openapi import security_schemes
+from apikey_guard.settings import Settings, load_settings
+from apikey_guard.verifier import Verifier
+
+logger = logging.getLogger("apikey_guard")
+
+Environ = dict[str, Any]  # of WSGI, or Django's request.META: holds objects of every kind
+
+Hook = Callable[[Decision, Environ], None]
+
+CONSUMER: Final = "apikey_guard.consumer"
+DECISION: Final = "apikey_guard.decision"
+
+_PASSED = Allow()
+# Looked up once: an enum member costs more than everything else in its line.
+_FRESH = Freshness.FRESH
+_new_tuple = tuple.__new__
+_sha256 = hashlib.sha256
+
+
+class Guard:
+    """Decides about requests by one app's settings.
+
+    :param settings: complete settings; None loads them from ``given``, the environment and the
+        TOML file.
+    :param clock: for ages and dates; tests move one by hand.
+    :param given: settings as keyword arguments.
+    :raises SettingsError: lists everything that is wrong with the settings.
+
+    Construction reads settings and does nothing else: sockets, threads and locks are made on
+    first use in the process that uses them.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, clock: Clock = SYSTEM_CLOCK, **given: object
+    ) -> None:
+        self.settings = settings = load_settings(given) if settings is None else settings
+        self._clock = clock
+        self._monotonic, self._time = clock.monotonic, clock.time
+        self._policy = make_policy(settings)
+        self._rule, self._plain_rules = self._policy.rule, self._policy.plain_rules
+        self._identity = make_identity_headers(settings)
+        self._set_identity = self._identity.set
+        self._verifier = Verifier(settings, clock)
+        self._valid = self._verifier.cache.valid
+        self._max_length = settings.key_max_length
+        self._secret = settings.fingerprint_secret
+        self._on_decision = settings.on_decision
+        self._counters = Counters()
+        self._count_hit = self._counters.hit
+
+    # -- one request ---------------------------------------------------------------------------
+
+    def check(self, environ: Environ, path: str, body: RequestBody | None = None) -> Decision:
+        """Decide about a request and, if it may go on, prepare it for the app.
+
+        On an Allow, forged identity headers are deleted and ours are set, the credential is
+        hidden, and ``apikey_guard.consumer`` and ``apikey_guard.decision`` are put on the
+        environ. A Deny is to be answered with :meth:`reject`; the app must not be called.
+
+        :param environ: a WSGI environ or Django's ``request.META``; changed in place.
+        :param path: the path that the app routes on, decoded, undecodable bytes as U+FFFD.
+        :param body: where the body is read; None reads ``wsgi.input``.
+        :returns: a decision; no exception leaves this method but those that end a process.
+        """
+        pending = self.begin(environ, path, body)
+        if isinstance(pending, Question):
+            return self.conclude(pending, self.ask(pending), environ)
+        return pending
+
+    async def check_async(self, environ: Environ, path: str, body: RequestBody | None = None) -> Decision:
+        """As :meth:`check`, without blocking the event loop while the key service is asked."""
+        pending = self.begin(environ, path, body)
+        if isinstance(pending, Question):
+            return self.conclude(pending, await self.ask_async(pending), environ)
+        return pending
+
+    def begin(self, environ: Environ, path: str, body: RequestBody | None = None) -> Decision | Question:
+        """The first step: a decision, or the question that must be asked before one."""
+        try:
+            rule = self._plain_rules.get(path) or self._rule(path, environ)
+            if not rule.plain or environ.get("REQUEST_METHOD") == "OPTIONS":
+                decision = self._without_credential(rule, environ)
+                if decision is not None:
+                    return decision
+            extractor = rule.extractor
+            found = extractor.find(environ)
+            if extractor.body_names:
+                in_body = self._with_body(rule, found, body or WsgiBody(environ))
+                if isinstance(in_body, Deny):
+                    return in_body
+                found = in_body
+            if found.__class__ is str and len(found) <= self._max_length:
+                # What is remembered was well-formed when it was verified, so a hit need not be vetted.
+                try:
+                    fingerprint = (
+                        _sha256(found.encode()).digest() if self._secret is None else self._fingerprint(found)
+                    )
+                    entry = self._valid[fingerprint]
+                except (KeyError, UnicodeEncodeError):
+                    pass
+                else:
+                    if self._monotonic() < entry.refresh_at and (
+                        entry.expires_at is None or self._time() < entry.expires_at
+                    ):
+                        if rule.scopes and not rule.scopes <= entry.scopes:
+                            return lacking(rule.scopes, fingerprint, _FRESH, rule.label, entry)
+                        # As Allow(...), without the named tuple's own layer of Python.
+                        decision = _new_tuple(Allow, (entry, fingerprint, _FRESH, rule.label, False))
+                        return self._admit(environ, rule, entry, decision)
+            return self._miss(environ, rule, settle(rule, found))
+        except Exception as error:  # noqa: BLE001 - the guard's own edge: a fault is a 500, never a pass
+            return _fault(error)
+
+    def ask(self, question: Question) -> Outcome:
+        """The second step: the answer, from the key service or from what is remembered."""
+        try:
+            return self._verifier.ask(question)
+        except Exception as error:  # noqa: BLE001 - the guard's own edge
+            return _unanswered(error)
+
+    async def ask_async(self, question: Question) -> Outcome:
+        """As :meth:`ask`; a caller that is cancelled takes nothing away from the others."""
+        try:
+            return await self._verifier.ask_async(question)
+        except Exception as error:  # noqa: BLE001 - the guard's own edge
+            return _unanswered(error)
+
+    def conclude(self, question: Question, outcome: Outcome, environ: Environ) -> Decision:
+        """The third step: what the answer means; an Allow prepares the request for the app."""
+        try:
+            return self._conclude(question, outcome, environ)
+        except Exception as error:  # noqa: BLE001 - the guard's own edge
+            return _fault(error)
+
+    def relax(
+        self, environ: Environ, path: str, pending: Decision | Question, access: Access
+    ) -> Decision | Question:
+        """What :meth:`begin` said, where the app's own view is marked as public or optional.
+
+        :param pending: what :meth:`begin` returned.
+        :param access: the view's mark.
+        """
+        try:
+            if isinstance(pending, Allow) or access == "required" or not is_canonical(path):
+                return pending
+            rule = self._rule(path, environ)
+            if access == "public":
+                return self._admit_nobody(environ, rule, Allow(route=rule.label))
+            nothing = isinstance(pending, Deny) and pending.reason is Reason.MISSING_CREDENTIAL
+            if nothing and rule.extractor.find(environ) is None:
+                return self._admit_nobody(environ, rule, Allow(route=rule.label, anonymous=True))
+            return pending
+        except Exception as error:  # noqa: BLE001 - the guard's own edge
+            return _fault(error)
+
+    def require(self, environ: Environ, scopes: Collection[str]) -> Deny | None:
+        """The Deny for a request that was allowed but whose credential lacks one of these scopes.
+
+        A preflight passes here too: browsers send it without credentials.
+
+        :param environ: of a request that :meth:`check` allowed.
+        :param scopes: all of them are needed; an anonymous request has none.
+        """
+        decision, consumer = environ.get(DECISION), environ.get(CONSUMER)
+        if not isinstance(decision, Allow) or not isinstance(consumer, Consumer):
+            preflight = environ.get("REQUEST_METHOD") == "OPTIONS" and self._policy.is_preflight(environ)
+            return None if preflight and isinstance(decision, Allow) else Deny(Reason.MISSING_CREDENTIAL)
+        if consumer.scopes.issuperset(scopes):
+            return None
+        return lacking(frozenset(scopes), decision.fingerprint, decision.freshness, decision.route, consumer)
+
+    def reject(self, deny: Deny, environ: Environ, path: str) -> Rejection:
+        """The response for a Deny: the same bytes from every adapter. Counts and logs it.
+
+        What runs after it (an error page, an access log) sees no credential and no forged
+        identity header either: both are removed from the environ.
+
+        :param path: as in :meth:`check`.
+        """
+        try:
+            rule = self._rule(path, environ)
+            if rule.hiding is not None:
+                rule.hiding.hide(environ)
+            self._identity.clear(environ)
+            self._tell(deny, environ)
+            rejection = DIALECTS[rule.dialect].reject(
+                deny, locations=rule.extractor.locations, realm=rule.realm
+            )
+            render = self.settings.render_rejection
+            if render is None:
+                return rejection
+            rendered = render(rejection, environ)
+            if not isinstance(rendered, Rejection):
+                raise TypeError("render_rejection must return a Rejection")
+            return rendered
+        except Exception as error:  # noqa: BLE001 - the guard's own edge
+            return DIALECTS["standard"].reject(
+                _fault(error), locations=self._policy.default.extractor.locations, realm=self.settings.realm
+            )
+
+    # -- the first step ------------------------------------------------------------------------
+
+    def _fingerprint(self, text: str) -> bytes:
+        """SHA-256 of a credential's bytes, or HMAC-SHA-256 where a secret is set."""
+        if self._secret is None:
+            return _sha256(text.encode()).digest()
+        return hmac.digest(self._secret, text.encode(), "sha256")
+
+    def _miss(self, environ: Environ, rule: Rule, settled: Allow | Deny | str) -> Decision | Question:
+        if isinstance(settled, Allow):
+            return self._admit_nobody(environ, rule, settled)
+        if isinstance(settled, Deny):
+            return settled
+        question, outcome = self._known(rule, settled, environ)
+        return question if outcome is None else self._conclude(question, outcome, environ)
+
+    def _known(self, rule: Rule, text: str, environ: Environ) -> tuple[Question, Outcome | None]:
+        """The question about a credential, with its outcome where the cache knows one."""
+        credential = Credential(text, rule.extractor.location_of(environ))
+        return self._verifier.known(Question(rule, credential, self._fingerprint(text)))
+
+    def _with_body(
+        self, rule: Rule, found: str | Ambiguous | None, body: RequestBody
+    ) -> str | Ambiguous | Deny | None:
+        extractor = rule.extractor
+        needed = found is None or rule.hiding is not None or not extractor.takes_first
+        if not needed or not body_fields.searchable(body.content_type):
+            return found
+        try:
+            data = body.read(self.settings.body_max_bytes)
+            cut = data
+            for name in extractor.body_names:
+                field = body_fields.find(body.content_type, data, name)
+                if field.structured and not (extractor.takes_first and found is not None):
+                    found = AMBIGUOUS
+                # Each field is a place of its own: the same value in two of them is one credential.
+                found = extractor.merge(found, field.values)
+                if rule.hiding is not None:
+                    cut = body_fields.cut(body.content_type, cut, name)
+        except BodyTooLarge:
+            return Deny(Reason.BODY_TOO_LARGE, route=rule.label)
+        except BadRequest:
+            return Deny(Reason.BAD_REQUEST, route=rule.label)
+        if cut is not data:
+            body.replace(cut)
+        return found
+
+    def _without_credential(self, rule: Rule, environ: Environ) -> Decision | None:
+        """The decision about a request whose credential does not matter, or None."""
+        if rule.mode == "off":
+            return _PASSED
+        nobody = rule.access == "public" or (
+            environ.get("REQUEST_METHOD") == "OPTIONS" and self._policy.is_preflight(environ)
+        )
+        if rule.mode == "monitor":
+            return self._observe(rule, environ, nobody=nobody)
+        return self._admit_nobody(environ, rule, Allow(route=rule.label)) if nobody else None
+
+    def _observe(self, rule: Rule, environ: Environ, *, nobody: bool) -> Allow:
+        """Mode ``monitor``: decide, count and log, but change nothing, wait for nothing, let pass."""
+        decision: Decision | None = Allow(route=rule.label)
+        if not nobody:
+            settled = settle(rule, rule.extractor.find(environ))
+            decision = settled if not isinstance(settled, str) else None
+            if isinstance(settled, str):
+                question, outcome = self._known(rule, settled, environ)
+                decision = None if outcome is None else conclude(question, outcome)
+                if outcome is None:
+                    self._verifier.ask_later(question, self._observe_outcome)
+            elif rule.extractor.body_names and body_fields.searchable(environ.get("CONTENT_TYPE")):
+                decision = None  # the credential may be in the body, which is not read here
+        environ[DECISION] = decision
+        if decision is not None:
+            self._tell(decision, environ)
+        return _PASSED
+
+    def _observe_outcome(self, question: Question, outcome: Outcome) -> None:
+        self._tell(conclude(question, outcome), None)
+
+    # -- the third step ------------------------------------------------------------------------
+
+    def _conclude(self, question: Question, outcome: Outcome, environ: Environ) -> Decision:
+        decision = conclude(question, outcome)
+        if isinstance(decision, Deny) or outcome.entry is None:
+            return decision
+        return self._admit(environ, question.rule, outcome.entry, decision)
+
+    def _admit(self, environ: Environ, rule: Rule, entry: Remembered, decision: Allow) -> Allow:
+        if rule.hiding is not None:
+            rule.hiding.hide(environ)
+        self._set_identity(environ, entry)
+        environ[CONSUMER] = entry
+        environ[DECISION] = decision
+        self._count_hit()
+        if self._on_decision is not None:
+            self._call_hook(self._on_decision, decision, environ)
+        return decision
+
+    def _admit_nobody(self, environ: Environ, rule: Rule, decision: Allow) -> Allow:
+        if rule.hiding is not None:
+            rule.hiding.hide(environ)
+        if decision.anonymous:
+            self._identity.set_anonymous(environ, rule.anonymous)
+        else:
+            self._identity.clear(environ)
+        environ[CONSUMER] = None
+        environ[DECISION] = decision
+        self._tell(decision, environ)
+        return decision
+
+    def _tell(self, decision: Decision, environ: Environ | None) -> None:
+        """Count a decision, log it if it is a Deny, and call the hook."""
+        self._counters.count(decision)
+        if isinstance(decision, Deny):
+            shown = decision.fingerprint.hex()[:12] if decision.fingerprint else "-"
+            logger.info("denied: %s (route %s, key %s)", decision.reason, decision.route or "-", shown)
+        if self._on_decision is not None and environ is not None:
+            self._call_hook(self._on_decision, decision, environ)
+
+    def _call_hook(self, hook: Hook, decision: Decision, environ: Environ) -> None:
+        try:
+            hook(decision, environ)
+        except Exception as error:  # noqa: BLE001 - the hook only watches; what it raises changes nothing
+            logger.error("the hook on_decision raised %s", type(error).__name__)
+
+    # -- the keeper's side ---------------------------------------------------------------------
+
+    def revoke(
+        self,
+        *,
+        key: str | None = None,
+        fingerprint: str | None = None,
+        consumer: str | None = None,
+        everything: bool = False,
+    ) -> int:
+        """Forget what is remembered in this process; the next request asks the key service.
+
+        Exactly one of the arguments is given.
+
+        :param key: the credential itself.
+        :param fingerprint: hex digits of it, as logs show them: 12 at least.
+        :param consumer: id, username or custom_id; all credentials of that consumer.
+        :param everything: all there is.
+        :returns: how many valid credentials were forgotten.
+        :raises ValueError: none or several of the arguments are given, or too few hex digits.
+        """
+        given = [key is not None, fingerprint is not None, consumer is not None, everything]
+        if sum(given) != 1:
+            raise ValueError("give exactly one of key, fingerprint, consumer, everything")
+        if key is not None:
+            return self._verifier.revoke_one(self._fingerprint(key))
+        if fingerprint is not None:
+            return self._verifier.revoke_prefix(fingerprint)
+        if consumer is not None:
+            return self._verifier.revoke_consumer(consumer)
+        return self._verifier.revoke_all()
+
+    def stats(self) -> Mapping[str, int | bool]:
+        """What this process has decided and remembers, as numbers with stable names."""
+        return {**self._counters.read(), **self._verifier.stats()}
+
+    def openapi_security_scheme(self) -> dict[str, dict[str, str]]:
+        """How keys are sent, as ``components.securitySchemes`` of an OpenAPI 3 document."""
+        return security_schemes(self.settings)
+
+    def close(self) -> None:
+        """Let go of threads and sockets; what is not remembered is then refused. May be called twice."""
+        self._verifier.close()
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _fault(error: Exception) -> Deny:
+    """An unexpected exception is a 500 made by the guard. Its text may hold anything: not logged."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "?" if trace is None else f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"
+    logger.error("the guard failed with %s at %s: answered with 500", type(error).__name__, where)
+    return Deny(Reason.INTERNAL_ERROR)
+
+
+def _unanswered(error: Exception) -> Outcome:
+    _fault(error)
+    return Outcome(error=KeyServiceUnavailable("error"))

@@ -1,0 +1,200 @@
+"""The remote key service, asked over HTTP."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import urlsplit
+
+from apikey_guard.core.model import Credential, Verdict
+from apikey_guard.errors import KeyServiceUnavailable, SettingsError, TransportError, VerificationError
+from apikey_guard.keyservice.caching import shortened
+from apikey_guard.keyservice.fields import values
+from apikey_guard.keyservice.protocols import PROTOCOLS, KeyAnswer, KeyProtocol
+from apikey_guard.transport import Transport
+
+log = logging.getLogger(__name__)
+
+# A service that refuses us refuses every request: one line a minute is enough to be seen.
+LOG_EVERY_SECONDS: Final = 60.0
+
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
+
+
+class HttpKeyService:
+    """Asks a key service over HTTP; safe to use from many threads, and after a fork.
+
+    The credential travels in a header or a body, never in the URL. Nothing is opened before the
+    first verification.
+
+    :param url: address of the key service; constant, whatever the credential is.
+    :param protocol: ``json``, ``status``, ``introspection`` or ``unkey``.
+    :param headers: our own credentials to the key service.
+    :param key_header: the header in which protocol ``status`` sends the credential.
+    :param timeout: seconds for one verification, from name resolution to the last byte.
+    :param ca: file or directory of authorities, instead of the usual ones.
+    :param client_cert: file with certificate and key, or both apart.
+    :param proxy: URL of a proxy; those of the environment are not obeyed.
+    :param cache_control: whether the answer's ``Cache-Control`` may shorten the ttl; None means yes
+        for ``status``, no for the others, as frameworks send ``no-store`` on everything.
+    :param allow_http: allow plain http to a host that is not this machine.
+    :param max_connections: connections that are kept open for reuse.
+    :param time_source: the wall clock, in seconds since the epoch.
+    :raises SettingsError: where URL or protocol cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        protocol: str = "json",
+        headers: Mapping[str, str] = MappingProxyType({}),
+        key_header: str = "apikey",
+        timeout: float = 2.0,
+        ca: str | None = None,
+        client_cert: str | tuple[str, str] | None = None,
+        proxy: str | None = None,
+        cache_control: bool | None = None,
+        allow_http: bool = False,
+        max_connections: int = 16,
+        time_source: Callable[[], float] = time.time,
+    ) -> None:
+        problems = list(_problems(url, protocol, allow_http))
+        if problems:
+            raise SettingsError(problems)
+        self._url = url
+        self._protocol_name = protocol
+        self._protocol: KeyProtocol = PROTOCOLS[protocol](key_header)
+        self._headers = headers
+        self._cache_control = protocol == "status" if cache_control is None else cache_control
+        self._time = time_source
+        self._new_transport = partial(
+            Transport, timeout=timeout, ca=ca, client_cert=client_cert, proxy=proxy, max_idle=max_connections
+        )
+        # One per process: a connection that parent and child share mixes up their answers. No lock
+        # guards it, as one may be held at a fork; setdefault() is atomic, and whoever loses the
+        # race throws a transport away that has opened nothing yet.
+        self._transports: dict[int, Transport] = {}
+        self._quiet_until: dict[str, float] = {}
+
+    def verify(self, credential: Credential) -> Verdict:
+        """Ask about one credential.
+
+        :raises RateLimited: where the service says: not now.
+        :raises KeyServiceUnavailable: for every other answer that is no verdict, and for none.
+        """
+        outcome = self._outcome(credential)
+        if isinstance(outcome, Verdict):
+            return outcome
+        # Raised here, where no local variable and no context holds the key or a header.
+        raise outcome
+
+    def close(self) -> None:
+        """Close the idle connections; a later verification finds no service."""
+        for transport in list(self._transports.values()):
+            transport.close()
+
+    def _outcome(self, credential: Credential) -> Verdict | VerificationError:
+        try:
+            request = self._protocol.request(credential)
+            status, headers, body = self._transport().exchange(
+                request.method, self._url, {**self._headers, **request.headers}, request.body
+            )
+            answer = KeyAnswer(credential, status, headers, body, self._time())
+            self._warn_of_redirect(answer)
+            verdict = self._protocol.verdict(answer)
+        except VerificationError as error:
+            self._report_refusal(error)
+            return _bare(error)
+        except TransportError as error:
+            return KeyServiceUnavailable(error.cause, error.detail)
+        return shortened(verdict, headers) if self._cache_control else verdict
+
+    def _transport(self) -> Transport:
+        pid = os.getpid()
+        transport = self._transports.get(pid)
+        if transport is None:
+            inherited = [self._transports.pop(other) for other in list(self._transports) if other != pid]
+            transport = self._transports.setdefault(pid, self._new_transport())
+            for other in inherited:
+                other.abandon()
+        return transport
+
+    def _warn_of_redirect(self, answer: KeyAnswer) -> None:
+        if not 300 <= answer.status < 400 or not self._may_log("redirect"):
+            return
+        target = values(answer.headers, "Location")
+        log.warning(
+            "the key service at %s redirects (status %d) to host %s, which is not followed; "
+            "write the final address into validator_url",
+            _host(self._url),
+            answer.status,
+            _host(target[0]) if target else "(none)",
+        )
+
+    def _report_refusal(self, error: VerificationError) -> None:
+        refused = isinstance(error, KeyServiceUnavailable) and error.cause == "refused_us"
+        if refused and self._may_log("refused_us"):
+            log.error(
+                "the key service at %s refuses our own credentials (%s); check validator_headers",
+                _host(self._url),
+                error,
+            )
+
+    def _may_log(self, event: str) -> bool:
+        now = time.monotonic()
+        if now < self._quiet_until.get(event, 0.0):
+            return False
+        self._quiet_until[event] = now + LOG_EVERY_SECONDS
+        return True
+
+    def __repr__(self) -> str:
+        return f"HttpKeyService(host={_host(self._url)!r}, protocol={self._protocol_name!r})"
+
+
+def _bare(error: VerificationError) -> VerificationError:
+    """The error without the frames it came through, whose local variables hold the key."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _host(url: str) -> str:
+    """The host of a URL, for a log line: nothing of path and query, and no character that forges."""
+    try:
+        host = urlsplit(url).hostname or "(none)"
+    except ValueError:
+        return "(unreadable)"
+    return host if _HOST.fullmatch(host) else "(unreadable)"
+
+
+def _problems(url: str, protocol: str, allow_http: bool) -> list[str]:
+    """What is wrong, in sentences that leave the URL itself out."""
+    problems: list[str] = []
+    if protocol not in PROTOCOLS:
+        problems.append(f"the protocol must be one of {', '.join(PROTOCOLS)}")
+    try:
+        parts = urlsplit(url)
+        host, usable = parts.hostname or "", parts.port != 0
+    except ValueError:
+        return [*problems, "the URL of the key service has a host or port that cannot be read"]
+    if parts.scheme not in {"http", "https"} or not host or not usable:
+        problems.append("the URL of the key service must be like https://keys.example.com/verify")
+    elif "@" in parts.netloc:
+        problems.append("the URL of the key service must not hold a password; send it in a header")
+    elif parts.scheme == "http" and not allow_http and not _is_loopback(host):
+        problems.append("the URL of the key service must be https, unless allow_http is set")
+    return problems
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.removesuffix(".").lower() == "localhost"

@@ -1,0 +1,78 @@
+"""Requests that count as allowed for a consumer of the test's own; public as ``apikey_guard.testing``."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+from apikey_guard.core.decision import Rule
+from apikey_guard.core.extraction import Extractor
+from apikey_guard.core.freshness import Remembered
+from apikey_guard.core.model import Consumer
+from apikey_guard.guard import Guard
+
+# What a stand-in presents: well-formed under every setting, and no key that anybody has.
+_LENGTH: Final = 8
+
+
+class _AlwaysPresent(Extractor):
+    """Finds the same credential in every request, wherever the settings look for one."""
+
+    def __init__(self, text: str, real: Extractor) -> None:
+        super().__init__(real.locations, conflict="first", pattern=None, max_length=len(text))
+        self._text = text
+        # The body is left alone: nothing in it can matter.
+        self.body_names = ()
+
+    def find(self, environ: Mapping[str, object]) -> str:  # noqa: ARG002 - whatever the request holds
+        return self._text
+
+
+@contextmanager
+def as_consumer(
+    guard: Guard, consumer: Consumer | str, *, scopes: Collection[str] = ()
+) -> Iterator[Consumer]:
+    """Every request counts as one with a valid key of this consumer, for as long as the block lasts.
+
+    The key service is not asked. All else is as ever: identity headers are set, routes and views
+    that need scopes get them from this consumer or refuse, what is public stays public. It holds
+    in every thread, whatever the guard's mode is; blocks may be nested, the innermost counts.
+
+    ::
+
+        with as_consumer(guard, "42", scopes=["read"]):
+            assert client.get("/orders").status_code == 200
+
+    :param guard: of the app under test.
+    :param consumer: who calls; a text is the ``id`` of one.
+    :param scopes: added to the consumer's own.
+    """
+    if isinstance(consumer, str):
+        consumer = Consumer(id=consumer, username=consumer)
+    entry = Remembered(
+        id=consumer.id,
+        username=consumer.username,
+        custom_id=consumer.custom_id,
+        scopes=consumer.scopes | frozenset(scopes),
+        metadata=consumer.metadata,
+        refresh_at=math.inf,
+    )
+    text = secrets.token_hex(_LENGTH)[: guard.settings.key_max_length]
+    before = guard._rule, guard._plain_rules, guard._valid
+
+    def rule(path: str, environ: Mapping[str, Any]) -> Rule:
+        real = before[0](path, environ)
+        extractor = _AlwaysPresent(text, real.extractor)
+        return replace(real, mode="enforce", plain=real.access == "required", extractor=extractor)
+
+    # What the guard looks at for every request, and nothing deeper: all the rest is the real thing.
+    guard._rule, guard._plain_rules = rule, {}
+    guard._valid = {guard._fingerprint(text): entry}  # type: ignore[assignment]  # only ever read by key
+    try:
+        yield entry
+    finally:
+        guard._rule, guard._plain_rules, guard._valid = before

@@ -1,0 +1,124 @@
+"""Django REST framework: authentication and permission, behind the middleware and alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rest_framework")
+
+from tests.adapters import django_adapter
+
+from django.apps import apps  # isort: skip
+from django.test import Client
+from django.test.utils import override_settings
+from django.urls import path
+from rest_framework.permissions import IsAuthenticated  # type: ignore[import-untyped]
+from rest_framework.response import Response  # type: ignore[import-untyped]
+from rest_framework.views import APIView  # type: ignore[import-untyped]
+
+from apikey_guard import Consumer
+from apikey_guard.django.drf import ApiKeyAuthentication, HasScopes
+from apikey_guard.testing import FakeKeyService
+
+KEY = "KCANARY-good"
+BEHIND = pytest.mark.parametrize(
+    "middleware", [[django_adapter.GUARD], []], ids=["behind-middleware", "alone"]
+)
+
+
+class Things(APIView):  # type: ignore[misc]  # untyped base
+    authentication_classes = [ApiKeyAuthentication]  # noqa: RUF012 - as REST framework has it
+    permission_classes = [IsAuthenticated]  # noqa: RUF012
+
+    def get(self, request: Any) -> Any:
+        return Response({"user": str(request.user), "auth": request.auth.id})
+
+
+class Scoped(Things):
+    permission_classes = [HasScopes]  # noqa: RUF012
+    required_scopes = ["read"]  # noqa: RUF012
+
+
+class Fixed(Things):
+    permission_classes = [HasScopes.of("write")]  # noqa: RUF012
+
+
+class Urls:
+    urlpatterns = [  # noqa: RUF012
+        path("things/", Things.as_view()),
+        path("scoped/", Scoped.as_view()),
+        path("fixed/", Fixed.as_view()),
+    ]
+
+
+def user_of(consumer: Consumer) -> str:
+    return f"user of {consumer.id}"
+
+
+@pytest.fixture
+def keys() -> FakeKeyService:
+    return FakeKeyService({KEY: Consumer(id="42", username="acme", scopes=frozenset({"read"}))})
+
+
+@pytest.fixture(autouse=True)
+def project(keys: FakeKeyService) -> Iterator[None]:
+    rest = {
+        "UNAUTHENTICATED_USER": None,
+        "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    }
+    with override_settings(APIKEY_GUARD={"KEY_SERVICE": keys}, ROOT_URLCONF=Urls, REST_FRAMEWORK=rest):
+        yield
+        apps.get_app_config("apikey_guard").guard.close()  # type: ignore[attr-defined]  # our AppConfig
+
+
+@BEHIND
+def test_a_key_says_who_calls(middleware: list[str]) -> None:
+    with override_settings(MIDDLEWARE=middleware):
+        response = Client().get(f"/things/?apikey={KEY}")
+    assert response.json() == {"user": "acme", "auth": "42"}
+
+
+@BEHIND
+@pytest.mark.parametrize("headers", [{}, {"HTTP_APIKEY": "KCANARY-bad"}], ids=["none", "bad"])
+def test_without_a_valid_key_401_with_a_challenge(middleware: list[str], headers: dict[str, str]) -> None:
+    with override_settings(MIDDLEWARE=middleware):
+        response = Client().get("/things/", **headers)
+    assert response.status_code == 401
+    assert response["WWW-Authenticate"] == 'Key realm="api"'
+
+
+@BEHIND
+def test_scopes(middleware: list[str]) -> None:
+    with override_settings(MIDDLEWARE=middleware):
+        assert Client().get("/scoped/", HTTP_APIKEY=KEY).status_code == 200
+        assert Client().get("/fixed/", HTTP_APIKEY=KEY).status_code == 403
+        assert Client().get("/scoped/").status_code == 401
+
+
+@BEHIND
+def test_the_project_makes_its_own_user(middleware: list[str], keys: FakeKeyService) -> None:
+    given = {"KEY_SERVICE": keys, "USER_FROM_CONSUMER": f"{__name__}.user_of"}
+    with override_settings(MIDDLEWARE=middleware, APIKEY_GUARD=given):
+        response = Client().get("/scoped/", HTTP_APIKEY=KEY)
+    assert response.json() == {"user": "user of 42", "auth": "42"}
+
+
+@BEHIND
+def test_an_unavailable_key_service_is_503(middleware: list[str], keys: FakeKeyService) -> None:
+    keys.fail()
+    with override_settings(MIDDLEWARE=middleware):
+        response = Client().get("/things/", HTTP_APIKEY=KEY)
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) >= 1
+
+
+def test_openapi_describes_the_locations() -> None:
+    openapi = pytest.importorskip("apikey_guard.django.openapi")
+    scheme = openapi.ApiKeyScheme(ApiKeyAuthentication())
+    assert len(scheme.name) == len(scheme.get_security_definition(None)) == 2
+    assert {"type": "apiKey", "in": "header", "name": "apikey"}.items() <= scheme.get_security_definition(
+        None
+    )[0].items()

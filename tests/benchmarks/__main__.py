@@ -1,0 +1,30 @@
+"""Runs the benchmarks named on the command line, or all of them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import platform
+import sys
+
+BENCHMARKS = ("wsgi_hit", "memory", "storm", "outage", "flask_hit", "django_hit", "forwarding")
+
+
+def main() -> int:
+    known = [name for name in BENCHMARKS if importlib.util.find_spec(f"tests.benchmarks.{name}")]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(known)}")
+    names = parser.parse_args().names or known
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")
+    print(f"Python {platform.python_version()}, {platform.machine()}; read the ratios, not the times")
+    for name in names:
+        print(f"\n== {name}", flush=True)
+        importlib.import_module(f"tests.benchmarks.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

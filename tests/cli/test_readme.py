@@ -1,0 +1,41 @@
+"""The README's settings table says what the settings say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from apikey_guard.core.dialects import STATUS
+from apikey_guard.settings import DEFAULTS, SETTING_NAMES, Settings
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def settings_table() -> str:
+    """The table as it has to be; ``python -m tests.cli.test_readme`` prints it."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for name in SETTING_NAMES:
+        default = DEFAULTS[name]
+        written = dict(default) if isinstance(default, Mapping) else default
+        shown = "none" if default is None else f"`{json.dumps(written)}`"
+        meaning = Settings.__dataclass_fields__[name].metadata["help"]
+        rows.append(f"| `{name}` | {shown} | {meaning} |")
+    return "\n".join(rows)
+
+
+def test_the_settings_table_is_the_settings() -> None:
+    assert settings_table() in README.read_text("utf-8"), f"it should be:\n\n{settings_table()}"
+
+
+def test_the_status_table_has_every_reason_with_its_status() -> None:
+    table = README.read_text("utf-8").partition("## What is answered when")[2].partition("\n## ")[0]
+    found = {}
+    for row in re.findall(r"^\| (`.*?) \| (\d+) \|", table, re.MULTILINE):
+        found.update(dict.fromkeys(re.findall(r"`(\w+)`", row[0]), int(row[1])))
+    assert found == {reason.value: status for reason, status in STATUS.items()}
+
+
+if __name__ == "__main__":
+    print(settings_table())
