@@ -31,19 +31,34 @@ class Verification:
 
     :param fingerprint: of the credential.
     :param credential: what to ask about; let go of as soon as it was asked.
-    :param deadline: monotonic second after which nobody waits any more.
+    :param deadline: monotonic second after which those who began it no longer wait.
+    :param overdue: an earlier one of the same credential that has not ended yet, although it should.
     """
 
-    __slots__ = ("credential", "deadline", "fingerprint", "future", "revoked")
+    __slots__ = ("credential", "deadline", "fingerprint", "future", "overdue", "revoked")
 
-    def __init__(self, fingerprint: bytes, credential: Credential, deadline: float) -> None:
+    def __init__(
+        self, fingerprint: bytes, credential: Credential, deadline: float, overdue: Verification | None
+    ) -> None:
         self.fingerprint = fingerprint
         self.credential: Credential | None = credential
         self.deadline = deadline
+        self.overdue = overdue
         self.revoked = False
         self.future: Future[Verdict] = Future()
         # A running future cannot be cancelled: one caller's cancellation touches nobody else.
         self.future.set_running_or_notify_cancel()
+
+    def answers_newcomers(self) -> bool:
+        """Whether somebody who comes now may wait for it too.
+
+        Past its deadline it has failed those who began it, and what it ends with, often the very
+        next moment, is no answer to a later request: that one gets a successor. But never a third
+        beside two that do not end: a credential on which the key service hangs holds two threads.
+        """
+        if time.monotonic() < self.deadline:
+            return True
+        return self.overdue is not None and not self.overdue.future.done()
 
 
 class Verifications:
@@ -88,9 +103,9 @@ class Verifications:
         :raises Overloaded: the queue is full, or the breaker is open.
         """
         with self._changed:
-            verification = self._under_way.get(fingerprint)
-            if verification is not None:
-                return verification
+            earlier = self._under_way.get(fingerprint)
+            if earlier is not None and earlier.answers_newcomers():
+                return earlier
             # A caller may have looked into the cache just before the last verification ended.
             if self._known(fingerprint):
                 return None
@@ -98,8 +113,10 @@ class Verifications:
                 raise Overloaded("queue_full")
             if not self._breaker.admits():
                 raise Overloaded("breaker_open", self._breaker.retry_after())
+            if earlier is not None:
+                earlier.overdue = None  # it has ended, and would be kept alive
             deadline = time.monotonic() + self._timeout
-            verification = Verification(fingerprint, credential, deadline)
+            verification = Verification(fingerprint, credential, deadline, overdue=earlier)
             self._under_way[fingerprint] = verification
             self._started += 1
             self._queue.append(verification)
@@ -119,14 +136,17 @@ class Verifications:
             fingerprints = list(self._under_way) if fingerprint is None else [fingerprint]
             for each in fingerprints:
                 verification = self._under_way.pop(each, None)
-                if verification is not None:
+                while verification is not None:
                     verification.revoked = True
+                    verification = verification.overdue
 
     def remember(self, verification: Verification, verdict: Verdict) -> None:
-        """Store a verdict unless the key was revoked while it was on its way."""
+        """Store a verdict unless the key was revoked while it was on its way, or a later one is known."""
         with self._changed:
             if not verification.revoked:
                 self._store(verification.fingerprint, verdict)
+            if verification.overdue is not None:
+                verification.overdue.revoked = True
 
     def close(self) -> None:
         """Start nothing more and let the threads end. May be called twice."""

@@ -148,6 +148,77 @@ def test_d03_what_waited_too_long_in_the_queue_is_not_asked() -> None:
         assert guarded.keys.calls == 1
 
 
+class Pausing:
+    """A key service that keeps each question until it is let go, and then gives the answer at hand.
+
+    :param answers: one for each question, in their order.
+    """
+
+    def __init__(self, *answers: bool) -> None:
+        self.asked = 0
+        self._answers = answers
+        self._gates = [threading.Event() for _ in answers]
+
+    def __call__(self, credential: Credential) -> Verdict:
+        number, self.asked = self.asked, self.asked + 1
+        self._gates[number].wait(20)
+        return Verdict(valid=self._answers[number])
+
+    def let_go(self, *numbers: int) -> None:
+        for number in numbers:
+            self._gates[number].set()
+
+
+def test_d03_the_end_of_a_verification_that_took_too_long_is_no_answer_to_later_requests() -> None:
+    service = Pausing(True, True)
+    with Guarded(key_service=service, validator_timeout=0.2) as guarded:
+        service.let_go(1)
+        assert guarded.code() == UNAVAILABLE
+        # The first question is still under way: the second request must not be told how it fails.
+        assert guarded.code() == ALLOWED
+        service.let_go(0)
+
+
+def test_d03_a_credential_on_which_the_key_service_hangs_holds_two_threads_at_most() -> None:
+    service = Pausing(True, True, True)
+    with Guarded(key_service=service, validator_timeout=0.1) as guarded:
+        assert [guarded.code() for _ in range(5)] == [UNAVAILABLE] * 5
+        assert service.asked == 2
+        service.let_go(0, 1, 2)
+        settle(guarded.guard)
+        assert guarded.code() == ALLOWED
+
+
+def test_d03_a_verdict_that_comes_too_late_does_not_undo_a_later_one() -> None:
+    service = Pausing(True, False)
+    with Guarded(key_service=service, validator_timeout=0.2) as guarded:
+        assert guarded.code() == UNAVAILABLE
+        service.let_go(1)
+        assert guarded.code() == (401, "invalid_credential")
+        service.let_go(0)
+        wait_for_the_threads_to_end(guarded)
+        assert guarded.guard.stats()["cached_valid"] == 0
+
+
+def test_d03_a_verdict_that_comes_too_late_does_not_undo_a_revocation() -> None:
+    service = Pausing(True, True)
+    with Guarded(key_service=service, validator_timeout=0.2) as guarded:
+        assert [guarded.code(), guarded.code()] == [UNAVAILABLE] * 2
+        guarded.guard.revoke(key=GOOD)
+        service.let_go(0, 1)
+        wait_for_the_threads_to_end(guarded)
+        assert guarded.guard.stats()["cached_valid"] == 0
+
+
+def wait_for_the_threads_to_end(guarded: Guarded) -> None:
+    """Close the guard; what its threads still had to say has been said when this returns."""
+    guarded.guard.close()
+    pause, deadline = threading.Event(), time.monotonic() + 10
+    while guarded.guard.stats()["verification_threads"]:
+        assert time.monotonic() < deadline, "a thread did not end"
+        pause.wait(0.002)
+
+
 def test_d08_nothing_is_left_of_keys_that_were_asked_about() -> None:
     with Guarded(negative_max_entries=10) as guarded:
         for number in range(500):
