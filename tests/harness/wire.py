@@ -160,14 +160,15 @@ def _join_chunks(data: bytes) -> tuple[bytes, bool]:
 class RawServer:
     """A server on loopback whose answers are bytes that a test wrote.
 
+    :param port: where it listens; 0 takes one that is free.
     :ivar address: where it listens.
     :ivar connections: how many were accepted.
     :ivar requests: the header block of every request that :meth:`read_request` read.
     """
 
-    def __init__(self, handle: Callable[[RawServer, socket.socket], None]) -> None:
+    def __init__(self, handle: Callable[[RawServer, socket.socket], None], *, port: int = 0) -> None:
         self._handle = handle
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.address: Address = self._listener.getsockname()
         self.connections = 0
         self.requests: list[bytes] = []
