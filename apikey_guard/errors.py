@@ -10,8 +10,15 @@
     │   ├── RateLimited              the key service says: this key, but not now
     │   └── Overloaded               not asked: the queue is full, or the breaker is open
     ├── TransportError           an exchange with another server failed (parts translate it)
+    ├── OriginError              a request was allowed, but its origin gave no answer
+    │   ├── OriginFailed             refused, cut, unresolvable, or not HTTP that can be relied on
+    │   ├── OriginTimeout            it could not be connected to, or did not answer, in time
+    │   └── OriginBusy               as many requests as it may have are under way
+    ├── OriginAborted            its answer ended in the middle; the caller must see that too
+    ├── CallerGone               nobody waits for the answer any more
     └── BadRequest               the request cannot be read
-        └── BodyTooLarge             the body that must be searched exceeds ``body_max_bytes``
+        ├── BodyTooLarge             the body that must be searched exceeds ``body_max_bytes``
+        └── LengthRequired           its body has an end that this server does not mark
 
 No message ever holds a credential or a secret; texts of other programs (the key service, the
 operating system) are not repeated in them either.
@@ -19,6 +26,7 @@ operating system) are not repeated in them either.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 
@@ -99,9 +107,57 @@ class TransportError(ApiKeyGuardError):
         super().__init__(f"{cause}: {detail}" if detail else cause)
 
 
+class OriginError(ApiKeyGuardError):
+    """An origin gave no answer; nothing has been sent to the caller yet.
+
+    :param cause: one of the words of :class:`KeyServiceUnavailable`.
+    :param detail: what an operator needs to know; never sent to a caller.
+    """
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        self.cause = cause
+        self.detail = detail
+        super().__init__(f"{cause}: {detail}" if detail else cause)
+
+
+class OriginFailed(OriginError):
+    """The origin refused, broke off or answered what cannot be relied on; answered with 502."""
+
+
+class OriginTimeout(OriginError):
+    """The origin took too long to be connected to or to begin its answer; answered with 504."""
+
+
+class OriginBusy(OriginError):
+    """No connection to the origin became free in time; answered with 503."""
+
+
+class OriginAborted(ApiKeyGuardError, ConnectionResetError):
+    """An origin broke off in the middle of its answer.
+
+    Raised out of the iterable, so that the server aborts too and the caller never takes a part for
+    the whole. It is a reset connection for servers, which do not write those down as faults.
+    """
+
+    def __init__(self, detail: str) -> None:
+        # With an errno, by which servers tell a lost connection from a fault.
+        super().__init__(errno.ECONNRESET, f"the origin's answer was cut: {detail}")
+
+
+class CallerGone(ApiKeyGuardError, ConnectionResetError):
+    """The caller has closed its connection; servers see a reset one."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ECONNRESET, "the caller has gone")
+
+
 class BadRequest(ApiKeyGuardError):
     """The request cannot be read; answered with 400."""
 
 
 class BodyTooLarge(BadRequest):
     """The body that must be searched for a credential is too large; answered with 413."""
+
+
+class LengthRequired(BadRequest):
+    """The body comes in chunks, and this server does not mark its end; answered with 411."""

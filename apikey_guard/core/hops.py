@@ -1,0 +1,202 @@
+"""What a request carries across one hop: headers that end here, headers that go on, headers of ours.
+
+RFC 9110, section 7.6, and RFC 7239. A server has joined repeated headers by now, and made ``-`` and
+``_`` the same, so there is one value for each name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, Final, NamedTuple
+
+from apikey_guard.core.extraction import environ_key
+from apikey_guard.core.http1 import HOP_BY_HOP
+from apikey_guard.errors import BadRequest, LengthRequired
+
+Environ = Mapping[str, Any]  # a CGI environment: what is read here is text, other keys hold anything
+
+#: How this hop is called in ``Via`` (RFC 9110, section 7.6.3).
+VIA_NAME: Final = "apikey-guard"
+
+# End here, besides what is hop-by-hop: an upgrade that is not made, an expectation that the server
+# has met already, and a header that CGI programs behind take for a setting (httpoxy).
+_ENDING = HOP_BY_HOP | {"http2-settings", "expect", "proxy", "host", "content-length", "content-type"}
+# Written anew, as a caller could say anything in them.
+_OURS = frozenset({"forwarded", "via", "x-real-ip"})
+_FORWARDED = "HTTP_X_FORWARDED_"
+# Nominating one of these in Connection would change what the message is or whose it is (threat A-06).
+_KEPT: Final = frozenset({"HTTP_HOST", "HTTP_AUTHORIZATION", "HTTP_VIA", "HTTP_FORWARDED"})
+_NAME = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Z]+(?:_[!#$%&'*+\-.^`|~0-9A-Z]+)*")
+_DIGITS = re.compile(r"[0-9]{1,18}")
+# A name or address with an optional port (RFC 9110, section 7.2), and nothing that ends a header.
+_HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_MOST_NAMES = 1_024
+_MOST_PEERS = 4_096
+
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
+class Framing(NamedTuple):
+    """Where a request's body ends.
+
+    :param length: in bytes, or None where it was not announced.
+    :param chunked: whether it comes without a length; with neither there is no body.
+    """
+
+    length: int | None
+    chunked: bool
+
+
+def framing(environ: Environ) -> Framing:
+    """Where the body ends, computed anew from what the server says (RFC 9112, section 6.3).
+
+    :raises BadRequest: two framings at once, or one that two programs could read differently.
+    :raises LengthRequired: a body in chunks whose end this server does not mark.
+    """
+    length, coding = environ.get("CONTENT_LENGTH") or "", environ.get("HTTP_TRANSFER_ENCODING")
+    if coding is None:
+        if not length:
+            return Framing(None, chunked=False)
+        if not _DIGITS.fullmatch(length):
+            raise BadRequest("Content-Length is not a number")
+        return Framing(int(length), chunked=False)
+    if length or coding.strip(" \t").lower() != "chunked" or environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        raise BadRequest("the body is framed in a way that cannot be relied on")
+    if not environ.get("wsgi.input_terminated"):
+        raise LengthRequired("this server does not say where a body in chunks ends")
+    return Framing(None, chunked=True)
+
+
+def caller_host(environ: Environ) -> str | None:
+    """The host that the caller named, as it was sent; None for an odd one."""
+    host = environ.get("HTTP_HOST")
+    return host if isinstance(host, str) and _HOST.fullmatch(host) else None
+
+
+class Hop:
+    """Writes the header block of the requests that go on.
+
+    :param trusted: networks of peers whose ``X-Forwarded-*`` and ``Forwarded`` are believed.
+    :param kept: environ keys of headers that nobody but the guard takes away.
+    """
+
+    def __init__(self, *, trusted: Sequence[str], kept: Collection[str]) -> None:
+        self._trusted: Networks = [ip_network(network, strict=False) for network in trusted]
+        self._kept = _KEPT | frozenset(kept)
+        # "Name: " for each environ key seen, "" for what ends here. Bounded, as callers choose names.
+        self._names: dict[str, str] = {}
+        self._peers: dict[str, bool] = {}
+
+    def header_block(self, environ: Environ, prefix: str) -> bytes:
+        """The header lines to send on, each with its line break, without Host and framing.
+
+        :param prefix: the part of the path that was taken off on the way, or "".
+        :raises BadRequest: a name or value could not be sent without meaning something else.
+        """
+        names = self._names
+        lines: list[str] = []
+        for key, value in environ.items():
+            if key[:5] == "HTTP_":
+                name = names.get(key)
+                if name is None:
+                    name = self._name(key)
+                if name:
+                    lines.append(name + value)
+        content_type = environ.get("CONTENT_TYPE")
+        if content_type:
+            lines.append("Content-Type: " + content_type)
+        nominated = environ.get("HTTP_CONNECTION")
+        if nominated is not None and nominated.lower() not in {"keep-alive", "close"}:
+            lines = self._without_nominated(lines, nominated)
+        self._say_where_from(environ, prefix, lines)
+        lines.append("")
+        block = "\r\n".join(lines)
+        # Some servers hand over a line break inside a value; it would begin a header of the caller's.
+        breaks = len(lines) - 1
+        if block.count("\n") != breaks or block.count("\r") != breaks or "\0" in block:
+            raise BadRequest("a header has a control character in it")
+        try:
+            return block.encode("latin-1")
+        except UnicodeEncodeError:
+            raise BadRequest("a header is not as a server may hand it over") from None
+
+    def _name(self, key: str) -> str:
+        if not _NAME.fullmatch(key, 5):
+            raise BadRequest("a header has a name that is none")
+        name = key[5:].replace("_", "-")
+        lower = name.lower()
+        ends = lower in _ENDING or lower in _OURS or key.startswith(_FORWARDED)
+        line = "" if ends else f"{name.title()}: "
+        if len(self._names) < _MOST_NAMES:
+            self._names[key] = line
+        return line
+
+    def _without_nominated(self, lines: list[str], nominated: str) -> list[str]:
+        options = (option.strip(" \t") for option in nominated.split(","))
+        keys = {environ_key(option) for option in options} - self._kept
+        return [line for line in lines if environ_key(line.partition(":")[0]) not in keys]
+
+    # -- where from ----------------------------------------------------------------------------
+
+    def _say_where_from(self, environ: Environ, prefix: str, lines: list[str]) -> None:
+        peer = environ.get("REMOTE_ADDR") or ""
+        scheme = environ.get("wsgi.url_scheme", "http")
+        host, port = caller_host(environ), environ.get("SERVER_PORT", "")
+        node = f'"[{peer}]"' if ":" in peer else peer or "unknown"
+        forwarded = f"for={node};proto={scheme}" if host is None else f'for={node};host="{host}";proto={scheme}'
+        via = f"{environ.get('SERVER_PROTOCOL', 'HTTP/1.1')[5:]} {VIA_NAME}"
+        if "HTTP_VIA" in environ:
+            via = f"{environ['HTTP_VIA']}, {via}"
+        if self._trusted and self._trusts(peer):
+            self._say_as_told(environ, peer, prefix, forwarded, lines)
+        else:
+            lines.append("X-Forwarded-For: " + peer)
+            lines.append("X-Forwarded-Proto: " + scheme)
+            if host is not None:
+                lines.append("X-Forwarded-Host: " + host)
+            lines.append("X-Forwarded-Port: " + port)
+            if prefix:
+                lines.append("X-Forwarded-Prefix: " + prefix)
+            lines.append("X-Real-IP: " + peer)
+            lines.append("Forwarded: " + forwarded)
+        lines.append("Via: " + via)
+
+    def _say_as_told(
+        self, environ: Environ, peer: str, prefix: str, forwarded: str, lines: list[str]
+    ) -> None:
+        """What a trusted peer says of its caller is kept, or added to."""
+        ours = {
+            "PROTO": environ.get("wsgi.url_scheme", "http"),
+            "HOST": caller_host(environ) or "",
+            "PORT": environ.get("SERVER_PORT", ""),
+        }
+        told = {
+            key[len(_FORWARDED) :]: value for key, value in environ.items() if key.startswith(_FORWARDED)
+        }
+        values = {**ours, **told}
+        values["FOR"] = f"{told['FOR']}, {peer}" if told.get("FOR") else peer
+        values["PREFIX"] = told.get("PREFIX", "").rstrip("/") + prefix
+        for name, value in values.items():
+            if value:
+                lines.append(f"X-Forwarded-{name.replace('_', '-').title()}: {value}")
+        lines.append("X-Real-IP: " + environ.get("HTTP_X_REAL_IP", peer))
+        before = environ.get("HTTP_FORWARDED")
+        lines.append("Forwarded: " + (f"{before}, {forwarded}" if before else forwarded))
+
+    def _trusts(self, peer: str) -> bool:
+        known = self._peers.get(peer)
+        if known is None:
+            known = _is_in(peer, self._trusted)
+            if len(self._peers) < _MOST_PEERS:
+                self._peers[peer] = known
+        return known
+
+
+def _is_in(peer: str, networks: Networks) -> bool:
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
