@@ -27,8 +27,10 @@ _ENDING = HOP_BY_HOP | {"http2-settings", "expect", "proxy", "host", "content-le
 _OURS = frozenset({"forwarded", "via", "x-real-ip"})
 _FORWARDED = "HTTP_X_FORWARDED_"
 # Nominating one of these in Connection would change what the message is or whose it is (threat A-06).
-_KEPT: Final = frozenset({"HTTP_HOST", "HTTP_AUTHORIZATION", "HTTP_VIA", "HTTP_FORWARDED"})
-_NAME = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Z]+(?:_[!#$%&'*+\-.^`|~0-9A-Z]+)*")
+_KEPT: Final = frozenset({"HTTP_AUTHORIZATION", "HTTP_VIA", "HTTP_FORWARDED"})
+_KEPT_BEGINNING: Final = "HTTP_CONTENT_"
+# A token (RFC 9110, section 5.6.2) as CGI writes it: without a dash, so that no two keys give one name.
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z]+")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 # A name or address with an optional port (RFC 9110, section 7.2), and nothing that ends a header.
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
@@ -135,7 +137,7 @@ class Hop:
 
     def _without_nominated(self, lines: list[str], nominated: str) -> list[str]:
         options = (option.strip(" \t") for option in nominated.split(","))
-        keys = {environ_key(option) for option in options} - self._kept
+        keys = {key for key in map(environ_key, options) if not key.startswith(_KEPT_BEGINNING)} - self._kept
         return [line for line in lines if environ_key(line.partition(":")[0]) not in keys]
 
     # -- where from ----------------------------------------------------------------------------
@@ -152,14 +154,15 @@ class Hop:
         if self._trusted and self._trusts(peer):
             self._say_as_told(environ, peer, prefix, forwarded, lines)
         else:
-            lines.append("X-Forwarded-For: " + peer)
+            if peer:  # there is none behind a Unix socket
+                lines.append("X-Forwarded-For: " + peer)
+                lines.append("X-Real-IP: " + peer)
             lines.append("X-Forwarded-Proto: " + scheme)
             if host is not None:
                 lines.append("X-Forwarded-Host: " + host)
             lines.append("X-Forwarded-Port: " + port)
             if prefix:
                 lines.append("X-Forwarded-Prefix: " + prefix)
-            lines.append("X-Real-IP: " + peer)
             lines.append("Forwarded: " + forwarded)
         lines.append("Via: " + via)
 
@@ -181,7 +184,7 @@ class Hop:
         for name, value in values.items():
             if value:
                 lines.append(f"X-Forwarded-{name.replace('_', '-').title()}: {value}")
-        lines.append("X-Real-IP: " + environ.get("HTTP_X_REAL_IP", peer))
+        lines.append("X-Real-IP: " + (environ.get("HTTP_X_REAL_IP") or peer))
         before = environ.get("HTTP_FORWARDED")
         lines.append("Forwarded: " + (f"{before}, {forwarded}" if before else forwarded))
 

@@ -36,10 +36,10 @@ def wire_path(environ: Mapping[str, Any]) -> str:
     :raises BadRequest: it has dot segments, a backslash, a control character (each also in
         encoded form), a broken escape or a fragment, or does not begin with a slash.
     """
-    path = environ.get("PATH_INFO") or "/"
+    path: str = environ.get("PATH_INFO") or "/"
     if path[0] != "/":
         raise BadRequest("the request's target is no path")
-    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+    raw: str | None = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     if raw is None:
         return _checked(_encoded(path))
     sent = raw.partition("?")[0]
