@@ -159,6 +159,7 @@ class Origin:
         self._tls = tls
         self._changed = threading.Condition()
         self._open = 0
+        self._idle: set[socket.socket] = set()
         self._behaviour: Behaviour = echo
         self._reads_body = True
         self._server: RawServer | None = RawServer(self._serve)
@@ -226,6 +227,15 @@ class Origin:
             if not self._changed.wait_for(lambda: self._open <= most, timeout):
                 raise AssertionError(f"{self._open} open connections after {timeout} s, expected {most}")
 
+    def drop_idle(self) -> None:
+        """Close the connections on which nothing is under way, as a server does after a while."""
+        with self._changed:
+            idle, busy = list(self._idle), self._open - len(self._idle)
+        for sock in idle:
+            with suppress(OSError):  # where the other side was faster
+                sock.shutdown(socket.SHUT_RDWR)
+        self.wait_until_open(busy)
+
     def refuse(self) -> None:
         """Drop all connections and refuse new ones; the port stays taken."""
         if self._server is None:
@@ -286,7 +296,11 @@ class Origin:
     def _converse(self, sock: socket.socket, number: int) -> None:
         ahead = bytearray()
         while not self.stopping.is_set():
+            with self._changed:
+                self._idle.add(sock)
             head = _until(sock, ahead, b"\r\n\r\n")
+            with self._changed:
+                self._idle.discard(sock)
             if head is None:
                 return
             request = Received(head, connection=number)
