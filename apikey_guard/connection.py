@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import urllib3.connection
 from urllib3.util.connection import allowed_gai_family
 
+from apikey_guard.connecting import connect
 from apikey_guard.errors import TransportError
 
 if TYPE_CHECKING:
@@ -240,36 +241,15 @@ class BoundedHTTPConnection(urllib3.connection.HTTPConnection):
         self._answered = False
 
     def _new_conn(self) -> socket.socket:
-        try:
-            addresses = socket.getaddrinfo(
-                self._dns_host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM
-            )
-        except (socket.gaierror, UnicodeError):
-            raise TransportError("dns", "the host name does not resolve") from None
-        last: OSError = OSError("no address")
-        for tried, (family, kind, number, _, address) in enumerate(addresses):
-            seconds = self.remaining()
-            sock = socket.socket(family, kind, number)
-            try:
-                for option in self.socket_options or ():
-                    sock.setsockopt(*option)
-                # Each address gets its share of what is left, so that one that drops packets
-                # does not use up the time of one that would answer.
-                sock.settimeout(None if seconds is None else seconds / (len(addresses) - tried))
-                sock.connect(address)
-                sock.settimeout(self.remaining())
-            except OSError as error:
-                sock.close()
-                last = error
-            except TransportError:
-                sock.close()
-                raise
-            else:
-                sys.audit("http.client.connect", self, self.host, self.port)
-                return sock
-        if isinstance(last, TimeoutError):
-            raise TransportError("timeout", "no connection in time") from None
-        raise TransportError("connect", type(last).__name__) from None
+        sock = connect(
+            self._dns_host.strip("[]"),
+            self.port,
+            self.remaining,
+            family=allowed_gai_family(),
+            options=self.socket_options or (),
+        )
+        sys.audit("http.client.connect", self, self.host, self.port)
+        return sock
 
     def _tunnel(self) -> None:
         try:

@@ -9,7 +9,6 @@ used without its Session, which does all of these, and the connections are those
 
 from __future__ import annotations
 
-import os
 import ssl
 import time
 from collections import deque
@@ -24,7 +23,6 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
@@ -36,6 +34,7 @@ from apikey_guard.connection import (
     failure,
 )
 from apikey_guard.errors import TransportError
+from apikey_guard.tls import tls_context
 
 if TYPE_CHECKING:
     from urllib3._base_connection import BaseHTTPConnection
@@ -150,7 +149,7 @@ class Transport:
         # Made once, as reading the authorities takes longer than many an exchange. Two threads may
         # both make it the first time; a lock could be held at a fork.
         if self._context is None:
-            self._context = _tls_context(self._ca, self._client_cert)
+            self._context = tls_context(self._ca, self._client_cert)
         return self._context
 
     def _once(self, adapter: _Adapter, request: requests.PreparedRequest, deadline: Deadline) -> Answer:
@@ -332,25 +331,6 @@ class _Adapter(HTTPAdapter):
         for pool in self._pools:
             if pool.pool is not None:
                 cast(_Idle, pool.pool).drop_all()
-
-
-def _tls_context(ca: str | None, client_cert: str | tuple[str, str] | None) -> ssl.SSLContext:
-    """A context that verifies certificate and host name; there is no way to switch that off."""
-    authorities = DEFAULT_CA_BUNDLE_PATH if ca is None else ca
-    directory = os.path.isdir(authorities)
-    try:
-        context = ssl.create_default_context(
-            cafile=None if directory else authorities, capath=authorities if directory else None
-        )
-    except OSError:  # ssl.SSLError is one
-        raise TransportError("tls", "the file of authorities cannot be read") from None
-    if client_cert is not None:
-        certificate, key = (client_cert, None) if isinstance(client_cert, str) else client_cert
-        try:
-            context.load_cert_chain(certificate, key)
-        except OSError:
-            raise TransportError("tls", "the client certificate cannot be read") from None
-    return context
 
 
 def _translated(error: Exception) -> TransportError:

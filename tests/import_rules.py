@@ -24,9 +24,12 @@ PLACES: Mapping[str, int] = {
     "apikey_guard.__main__": ADAPTER,
     "apikey_guard.errors": ERRORS,
     "apikey_guard.core": CORE,
-    # What parts stand on: the clock, and the one way out.
+    # What parts stand on: the clock, and the ways out.
     "apikey_guard.clock": GROUND,
+    "apikey_guard.connecting": GROUND,
     "apikey_guard.connection": GROUND,
+    "apikey_guard.origins": GROUND,
+    "apikey_guard.tls": GROUND,
     "apikey_guard.transport": GROUND,
     "apikey_guard.bodies": PART,
     "apikey_guard.cache": PART,
@@ -67,6 +70,7 @@ PURE_STANDARD_LIBRARY = frozenset(
         "dataclasses",
         "datetime",
         "enum",
+        "errno",
         "functools",
         "hashlib",
         "hmac",

@@ -147,7 +147,8 @@ class Hop:
         scheme = environ.get("wsgi.url_scheme", "http")
         host, port = caller_host(environ), environ.get("SERVER_PORT", "")
         node = f'"[{peer}]"' if ":" in peer else peer or "unknown"
-        forwarded = f"for={node};proto={scheme}" if host is None else f'for={node};host="{host}";proto={scheme}'
+        named = "" if host is None else f'host="{host}";'
+        forwarded = f"for={node};{named}proto={scheme}"
         via = f"{environ.get('SERVER_PROTOCOL', 'HTTP/1.1')[5:]} {VIA_NAME}"
         if "HTTP_VIA" in environ:
             via = f"{environ['HTTP_VIA']}, {via}"
@@ -175,9 +176,7 @@ class Hop:
             "HOST": caller_host(environ) or "",
             "PORT": environ.get("SERVER_PORT", ""),
         }
-        told = {
-            key[len(_FORWARDED) :]: value for key, value in environ.items() if key.startswith(_FORWARDED)
-        }
+        told = {key[len(_FORWARDED) :]: value for key, value in environ.items() if key.startswith(_FORWARDED)}
         values = {**ours, **told}
         values["FOR"] = f"{told['FOR']}, {peer}" if told.get("FOR") else peer
         values["PREFIX"] = told.get("PREFIX", "").rstrip("/") + prefix

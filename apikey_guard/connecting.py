@@ -1,0 +1,53 @@
+"""A TCP connection to one of a host's addresses, within what is left of a deadline."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+
+from apikey_guard.errors import TransportError
+
+
+def connect(
+    host: str,
+    port: int,
+    remaining: Callable[[], float | None],
+    *,
+    family: int = socket.AF_UNSPEC,
+    options: Iterable[tuple[int, int, int | bytes]] = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
+) -> socket.socket:
+    """A connected socket, whose timeout is what is left.
+
+    Name resolution cannot be interrupted; it is counted.
+
+    :param remaining: seconds that are left, or None for no deadline; raises where none are left.
+    :param options: set before connecting.
+    :raises TransportError: ``dns``, ``connect`` or ``timeout``.
+    """
+    try:
+        addresses = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError):
+        raise TransportError("dns", "the host name does not resolve") from None
+    last: OSError = OSError("no address")
+    for tried, (kind, type_, number, _, address) in enumerate(addresses):
+        seconds = remaining()
+        sock = socket.socket(kind, type_, number)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            # Each address gets its share of what is left, so that one that drops packets
+            # does not use up the time of one that would answer.
+            sock.settimeout(None if seconds is None else seconds / (len(addresses) - tried))
+            sock.connect(address)
+            sock.settimeout(remaining())
+        except OSError as error:
+            sock.close()
+            last = error
+        except TransportError:
+            sock.close()
+            raise
+        else:
+            return sock
+    if isinstance(last, TimeoutError):
+        raise TransportError("timeout", "no connection in time") from None
+    raise TransportError("connect", type(last).__name__) from None
