@@ -114,6 +114,7 @@ ADAPTERS: Mapping[str, tuple[str | None, str]] = {
     "flask": ("flask", "tests.adapters.flask_adapter:make"),
     "django": ("django", "tests.adapters.django_adapter:make"),
     "django-async": ("django", "tests.adapters.django_adapter:make_async"),
+    "drf": ("rest_framework", "tests.adapters.django_adapter:make_drf"),
 }
 
 #: Adapters whose framework never sees a raw request target, as it is with ASGI.

@@ -1,10 +1,11 @@
-"""Django in the conformance suite: the middleware under WSGI and under ASGI."""
+"""Django in the conformance suite: the middleware under WSGI, under ASGI, and before REST framework."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
+from typing import Any, ClassVar
 from urllib.parse import quote
 from wsgiref.types import WSGIEnvironment
 
@@ -18,9 +19,15 @@ from django.test.utils import override_settings
 from django.urls import re_path
 
 from apikey_guard.core.headers import IDENTITY_HEADERS
+from apikey_guard.core.model import Consumer
 from apikey_guard.django.guards import installed_holder
 from tests.adapters.conformance import REACHED, Answer, Request, Seen, texts_of
 from tests.harness import call
+
+# What tells who called, a view, and what makes one of the other.
+Tell = Callable[[HttpRequest, Consumer | None], HttpResponse]
+View = Callable[[HttpRequest], HttpResponse]
+MakeView = Callable[[Tell], View]
 
 GUARD = "apikey_guard.django.GuardMiddleware"
 
@@ -44,16 +51,19 @@ configure()
 
 
 class _Project:
-    """A URLconf of one view that tells what it saw."""
+    """A URLconf of one view that tells what it saw.
 
-    def __init__(self) -> None:
+    :param make_view: makes that view of one that is told the request and who calls.
+    """
+
+    def __init__(self, make_view: MakeView) -> None:
         self.seen: Seen | None = None
-        self.urlpatterns = [re_path(r"(?s)^.*$", self.view)]
+        self.urlpatterns = [re_path(r"(?s)^.*$", make_view(self.answer))]
 
     def __hash__(self) -> int:
         return id(self)
 
-    def view(self, request: HttpRequest) -> HttpResponse:
+    def answer(self, request: HttpRequest, consumer: Consumer | None) -> HttpResponse:
         headers = request.headers
         identity = {name: headers[name] for name in IDENTITY_HEADERS.values() if name in headers}
         pairs = [*request.GET.lists(), *request.COOKIES.items(), *headers.items()]
@@ -63,7 +73,7 @@ class _Project:
             path=request.path_info,
             query=request.META.get("QUERY_STRING", ""),
             identity={name: value.encode("latin-1").decode() for name, value in identity.items()},
-            consumer=request.consumer,  # type: ignore[attr-defined]  # set by the middleware
+            consumer=consumer,
             body=request.body,
             texts=(
                 *texts_of(request.META),
@@ -75,12 +85,45 @@ class _Project:
         return HttpResponse(b"" if request.method == "HEAD" else REACHED, content_type="text/plain")
 
 
+def plain_view(answer: Tell) -> View:
+    def view(request: HttpRequest) -> HttpResponse:
+        return answer(request, request.consumer)  # type: ignore[attr-defined]  # set by the middleware
+
+    return view
+
+
+def rest_view(answer: Tell) -> View:
+    """A view of REST framework, which reads who calls from ``request.auth``."""
+    from rest_framework.permissions import AllowAny  # type: ignore[import-untyped]
+    from rest_framework.views import APIView  # type: ignore[import-untyped]
+
+    from apikey_guard.django.drf import ApiKeyAuthentication
+
+    class Everything(APIView):  # type: ignore[misc]  # untyped base
+        authentication_classes = (ApiKeyAuthentication,)
+        permission_classes = (AllowAny,)
+
+        def handle(self, request: Any) -> HttpResponse:
+            return answer(request._request, request.auth)
+
+        # REST framework's own answers to OPTIONS with a description of the view.
+        get = head = post = put = patch = delete = trace = options = handle
+
+    view: View = Everything.as_view()
+    return view
+
+
 class DjangoAdapter:
+    make_view: ClassVar[MakeView] = staticmethod(plain_view)
+
     def __init__(self, settings: Mapping[str, object]) -> None:
-        self._project = _Project()
+        self._project = _Project(self.make_view)
         guard = {name.upper(): value for name, value in settings.items()}
         self._override = override_settings(
-            APIKEY_GUARD=guard, ROOT_URLCONF=self._project, DATA_UPLOAD_MAX_MEMORY_SIZE=None
+            APIKEY_GUARD=guard,
+            ROOT_URLCONF=self._project,
+            DATA_UPLOAD_MAX_MEMORY_SIZE=None,
+            REST_FRAMEWORK={"UNAUTHENTICATED_USER": None},  # Django's own would need its tables
         )
         self._override.enable()
         self._app = self.make_app()
@@ -98,6 +141,10 @@ class DjangoAdapter:
         if holder is not None and holder.made is not None:
             holder.made.close()
         self._override.disable()
+
+
+class DrfAdapter(DjangoAdapter):
+    make_view = staticmethod(rest_view)
 
 
 class DjangoAsyncAdapter(DjangoAdapter):
@@ -165,3 +212,7 @@ def make(settings: Mapping[str, object]) -> DjangoAdapter:
 
 def make_async(settings: Mapping[str, object]) -> DjangoAsyncAdapter:
     return DjangoAsyncAdapter(settings)
+
+
+def make_drf(settings: Mapping[str, object]) -> DrfAdapter:
+    return DrfAdapter(settings)
