@@ -46,13 +46,17 @@ def request(application: Callable, key: str) -> Callable[[], str]:
 
 def main() -> None:
     good = [f"good-{number}" for number in range(100)]
-    with LoopbackKeyService(good) as service:
+    with LoopbackKeyService(["first", *good]) as service:
         with Guard(validator_url=service.url) as guard:
             application = GuardMiddleware(app, guard=guard)
+            # Loads the HTTP client, which no other verification of this process has to do again.
+            _, seconds = at_once([request(application, "first")])
+            print(f"the first verification of a process: {seconds * 1000:.0f} ms")
+            before = service.calls
             service.slow(SERVICE_SECONDS)
             answers, seconds = at_once([request(application, good[0])] * 50)
             print(
-                f"50 requests, one new key: {service.calls} call(s), {dict(answers)}, "
+                f"50 requests, one new key: {service.calls - before} call(s), {dict(answers)}, "
                 f"all within {seconds / SERVICE_SECONDS:.2f} of the service's time (goal 1.25)"
             )
         service.status(500)
