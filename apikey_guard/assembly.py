@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Defaults, Policy
+from apikey_guard.core.extraction import environ_key
 from apikey_guard.core.headers import IDENTITY_HEADERS, IdentityHeaders
+from apikey_guard.core.origin import OriginSpec
+from apikey_guard.core.routing import Route, RouteTable
 from apikey_guard.keyservice import CalledKeyService, KeyService
 from apikey_guard.settings import Settings
+from apikey_guard.settings_origins import spec_of
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+    from apikey_guard.forwarding import Forwarder, Refuse
+    from apikey_guard.origins import OriginClient
 
 
 def make_key_service(settings: Settings, clock: Clock) -> KeyService:
@@ -58,6 +70,76 @@ def make_policy(settings: Settings) -> Policy:
         realm=settings.realm,
     )
     return Policy(settings.routes, defaults)
+
+
+def make_forwarder(
+    settings: Settings, clock: Clock, *, app: WSGIApplication | None, refuse: Refuse
+) -> Forwarder | None:
+    """What sends requests to the origins of the settings, or None where there are none.
+
+    :param app: gets what has no origin; without it, nothing else can answer.
+    :param refuse: answers what cannot be forwarded.
+    """
+    default = settings.origin
+    if default is None and not settings.origins and all(route.origin is None for route in settings.routes):
+        return None
+    # Imported here: most guards forward nothing.
+    from apikey_guard.core.hops import Hop
+    from apikey_guard.forwarding import Forwarder, Way
+
+    specs = dict(settings.origins)
+
+    def way(route: Route | None) -> Way:
+        given = route or Route("/*")
+        named = default if given.origin is None else given.origin
+        spec = None if named is None else spec_of(named, settings.origins)
+        if spec is not None and spec not in specs.values():
+            spec = replace(spec, name=_free_name(spec.name, specs))
+            specs[spec.name] = spec
+        preserve = given.preserve_host
+        if preserve is None and spec is not None:
+            preserve = spec.preserve_host
+        return Way(
+            origin=None if spec is None else spec.name,
+            prefix=given.path.removesuffix("/*") if given.strip_prefix else None,
+            preserve_host=settings.preserve_host if preserve is None else preserve,
+            methods=given.methods,
+            hosts=given.hosts,
+        )
+
+    ways = RouteTable([(route.path, way(route)) for route in settings.routes], way(None))
+    identity = settings.identity_header_names or IDENTITY_HEADERS
+    return Forwarder(
+        ways,
+        lambda: _make_origins(specs, settings, clock),
+        Hop(trusted=settings.trusted_proxies, kept=[environ_key(name) for name in identity.values()]),
+        refuse=refuse,
+        app=app,
+        choose_origin=settings.choose_origin,
+    )
+
+
+def _free_name(name: str, taken: Mapping[str, OriginSpec]) -> str:
+    """The name, or one with a number where another origin begins with the same target."""
+    names = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 2)))
+    return next(one for one in names if one not in taken)
+
+
+def _make_origins(
+    specs: Mapping[str, OriginSpec], settings: Settings, clock: Clock
+) -> Mapping[str, OriginClient]:
+    from apikey_guard.origins.http import Bounds, HttpOrigin
+
+    made: dict[str, OriginClient] = {}
+    for name, spec in specs.items():
+        bounds = Bounds(
+            connect_timeout=spec.connect_timeout or settings.origin_connect_timeout,
+            read_timeout=spec.read_timeout or settings.origin_read_timeout,
+            max_connections=spec.max_connections or settings.origin_max_connections,
+            ca=spec.ca,
+        )
+        made[name] = HttpOrigin(spec.targets, bounds, clock)
+    return made
 
 
 def make_identity_headers(settings: Settings) -> IdentityHeaders:

@@ -34,6 +34,7 @@ class Counters:
     def __init__(self) -> None:
         self._hits, self._allowed = Counter(), Counter()
         self._denied = {reason: Counter() for reason in Reason}
+        self._unanswered = {reason: Counter() for reason in Reason}
         self.hit = self._hits.add
 
     def count(self, decision: Decision) -> None:
@@ -43,8 +44,23 @@ class Counters:
         else:
             self._denied[decision.reason].add()
 
+    def count_unanswered(self, reason: Reason) -> None:
+        """Count a request that was allowed and that no origin answered."""
+        self._unanswered[reason].add()
+
     def read(self) -> Mapping[str, int]:
-        """All counts by name: ``allowed``, ``denied``, and ``denied_REASON`` for each reason seen."""
-        denied = {f"denied_{reason}": counter.read() for reason, counter in self._denied.items()}
-        seen = {name: number for name, number in denied.items() if number}
-        return {"allowed": self._hits.read() + self._allowed.read(), "denied": sum(seen.values()), **seen}
+        """All counts by name: ``allowed``, ``denied``, and for each reason seen ``denied_REASON``, or
+        ``unanswered_REASON`` where an allowed request got no answer of an origin.
+        """
+        denied = _seen("denied", self._denied)
+        return {
+            "allowed": self._hits.read() + self._allowed.read(),
+            "denied": sum(denied.values()),
+            **denied,
+            **_seen("unanswered", self._unanswered),
+        }
+
+
+def _seen(kind: str, counters: Mapping[Reason, Counter]) -> dict[str, int]:
+    numbers = {f"{kind}_{reason}": counter.read() for reason, counter in counters.items()}
+    return {name: number for name, number in numbers.items() if number}

@@ -19,7 +19,6 @@ from apikey_guard.bodies import RequestBody, WsgiBody
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core import body as body_fields
 from apikey_guard.core.decision import Outcome, Question, Rule, conclude, lacking, settle
-from apikey_guard.core.dialects import DIALECTS
 from apikey_guard.core.extraction import AMBIGUOUS, Ambiguous
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.model import (
@@ -36,6 +35,7 @@ from apikey_guard.core.routing import Access, is_canonical
 from apikey_guard.counters import Counters
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
 from apikey_guard.openapi import security_schemes
+from apikey_guard.rejections import Rejections
 from apikey_guard.settings import Settings, load_settings
 from apikey_guard.verifier import Verifier
 
@@ -82,6 +82,7 @@ class Guard:
         self._valid = self._verifier.cache.valid
         self._max_length = settings.key_max_length
         self._secret = settings.fingerprint_secret
+        self._rejections = Rejections(settings)
         self._on_decision = settings.on_decision
         self._counters = Counters()
         self._count_hit = self._counters.hit
@@ -221,20 +222,23 @@ class Guard:
                 rule.hiding.hide(environ)
             self._identity.clear(environ)
             self._tell(deny, environ)
-            rejection = DIALECTS[rule.dialect].reject(
-                deny, locations=rule.extractor.locations, realm=rule.realm
-            )
-            render = self.settings.render_rejection
-            if render is None:
-                return rejection
-            rendered = render(rejection, environ)
-            if not isinstance(rendered, Rejection):
-                raise TypeError("render_rejection must return a Rejection")
-            return rendered
+            return self._rejections.make(deny, rule, environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
-            return DIALECTS["standard"].reject(
-                _fault(error), locations=self._policy.default.extractor.locations, realm=self.settings.realm
-            )
+            _fault(error)
+            return self._rejections.of_fault(self._policy.default)
+
+    def unanswered(self, reason: Reason, environ: Environ, path: str) -> Rejection:
+        """The response for a request that was allowed, but which nothing behind the guard answers.
+
+        :param reason: why an origin gave no answer.
+        :param path: as in :meth:`check`.
+        """
+        try:
+            self._counters.count_unanswered(reason)
+            return self._rejections.make(Deny(reason), self._rule(path, environ), environ)
+        except Exception as error:  # noqa: BLE001 - the guard's own edge
+            _fault(error)
+            return self._rejections.of_fault(self._policy.default)
 
     # -- the first step ------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ from wsgiref.types import WSGIEnvironment
 
 from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.headers import IDENTITY_HEADERS
-from apikey_guard.core.model import Credential, Decision, Rejection, Verdict
+from apikey_guard.core.model import Consumer, Credential, Decision, Rejection, Verdict
+from apikey_guard.core.origin import OriginSpec
 from apikey_guard.core.routing import Mode, Route
 from apikey_guard.errors import SettingsError
 from apikey_guard.keyservice import KeyService
@@ -212,6 +213,59 @@ class Settings:
             "guessed.",
         },
     )
+
+    # Forwarding. Without an origin everything goes to the app.
+    origin: str | tuple[str, ...] | None = field(
+        default=None,
+        metadata={
+            "help": "Where allowed requests are sent that no route sends elsewhere: a URL, a list of URLs "
+            "taken in turn, or the name of one of the `origins`."
+        },
+    )
+    origins: Mapping[str, OriginSpec] = field(
+        default_factory=lambda: MappingProxyType({}),
+        hash=False,
+        metadata={
+            "help": "Origins by name: a URL, a list of URLs, or a table with `targets`, `connect_timeout`, "
+            "`read_timeout`, `max_connections`, `ca` and `preserve_host`."
+        },
+    )
+    # An origin with several names on one address needs its own.
+    preserve_host: bool = field(
+        default=False,
+        metadata={"help": "Whether the caller's `Host` is sent to the origin, instead of the origin's own."},
+    )
+    # Longer than any connection in one network takes.
+    origin_connect_timeout: float = field(
+        default=2.0,
+        metadata={"help": "Seconds to connect to an origin, and to wait for a free connection."},
+    )
+    # What callers of gateways are used to.
+    origin_read_timeout: float = field(
+        default=60.0,
+        metadata={
+            "help": "Seconds until an origin's answer begins, and then between two pieces of it; the whole "
+            "may take longer."
+        },
+    )
+    # So that an origin that hangs takes no more than this many threads; each target has its own.
+    origin_max_connections: int = field(
+        default=64,
+        metadata={"help": "Connections at once to one target of an origin, per process."},
+    )
+    # None: anybody can say anything in a header.
+    trusted_proxies: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "Addresses and networks whose `X-Forwarded-*` and `Forwarded` are believed."},
+    )
+    # The path that orchestrators ask for.
+    health_path: str | None = field(
+        default="/healthz",
+        metadata={
+            "help": "The path that a gateway (`apikey-guard serve`, `create_app`) answers itself, with 200, "
+            "without key and key service."
+        },
+    )
     config_file: str | None = field(
         default=None,
         metadata={"help": "A TOML file with any of these settings and `[[routes]]` tables."},
@@ -226,6 +280,15 @@ class Settings:
         default=None,
         hash=False,
         metadata={"help": "Hook: `on_decision(decision, environ)` is told of every decision."},
+    )
+
+    choose_origin: Callable[[WSGIEnvironment, Consumer | None], str | None] | None = field(
+        default=None,
+        hash=False,
+        metadata={
+            "help": "Hook: `choose_origin(environ, consumer)` returns the name of one of the `origins`, or "
+            "None for the route's own."
+        },
     )
 
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)

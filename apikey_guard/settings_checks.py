@@ -180,9 +180,12 @@ def client_cert(value: object) -> str | tuple[str, str]:
     return file_path(value[0]), file_path(value[1])
 
 
-def _address(value: object) -> SplitResult:
-    """An http or https URL taken apart; every message leaves the URL itself out."""
-    url = _printable(value, "a URL like https://keys.example.com/verify")
+def address(value: object, what: str) -> SplitResult:
+    """An http or https URL taken apart; every message leaves the URL itself out.
+
+    :param what: how messages call it.
+    """
+    url = _printable(value, what)
     # urlsplit would drop some of these silently, and then check another URL than the one used.
     if not url.isascii() or " " in url or "\\" in url:
         raise Wrong("must be ASCII without spaces and backslashes (other host names as xn--...)")
@@ -216,13 +219,13 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine by name or number: nothing is sent over a wire."""
-    address = _ip(host)
-    return host.removesuffix(".") == "localhost" if address is None else address.is_loopback
+    number = _ip(host)
+    return host.removesuffix(".") == "localhost" if number is None else number.is_loopback
 
 
 def service_url(value: object) -> str:
     """The address of the key service; keys and passwords have no place in it."""
-    parts = _address(value)
+    parts = address(value, "a URL like https://keys.example.com/verify")
     if "@" in parts.netloc:
         raise Wrong("must not have a user or password in it; send them with validator_headers")
     if any(mark in str(value) for mark in "{}<>"):
@@ -232,7 +235,7 @@ def service_url(value: object) -> str:
 
 def proxy_url(value: object) -> str:
     """The address of an HTTP proxy; a user and a password may be in it, and are masked when shown."""
-    parts = _address(value)
+    parts = address(value, "a URL like http://proxy.example.com:3128")
     if parts.path not in {"", "/"} or parts.query:
         raise Wrong("must be the address of a proxy and nothing more, like http://proxy.example.com:3128")
     return str(value)

@@ -14,6 +14,7 @@ from typing import get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from apikey_guard import settings_checks as check
+from apikey_guard import settings_origins as its
 from apikey_guard.core.dialects import DIALECTS
 from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.routing import MODES, Route, duplicate_routes
@@ -69,7 +70,7 @@ def _route(entry: object) -> Route:
 
 def _route_problems(route: Route) -> Iterator[str]:
     """What a route cannot know of itself: it overrides settings, so their checks hold for it."""
-    for name in ("key_locations", "dialect", "realm"):
+    for name in ("key_locations", "dialect", "realm", "origin"):
         value = getattr(route, name)
         if value is None:
             continue
@@ -141,9 +142,18 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "realm": check.realm,
         "identity_headers": check.identity_headers,
         "fingerprint_secret": optional(check.secret),
+        "origin": optional(its.origin),
+        "origins": its.origins,
+        "preserve_host": check.boolean,
+        "origin_connect_timeout": its.CONNECT_TIMEOUT,
+        "origin_read_timeout": its.READ_TIMEOUT,
+        "origin_max_connections": its.MAX_CONNECTIONS,
+        "trusted_proxies": its.networks,
+        "health_path": optional(its.health_path),
         "config_file": optional(check.file_path),
         "render_rejection": optional(_hook("a function (rejection, environ) -> rejection")),
         "on_decision": optional(_hook("a function (decision, environ)")),
+        "choose_origin": optional(_hook("a function (environ, consumer) -> name of an origin")),
     }
 )
 
@@ -174,7 +184,7 @@ def checked(
             where = place(sources.get(name))
             problems += (f"{name}{where}: {sentence}" for sentence in error.sentences)
     problems += _who_knows_the_keys(values, sources, complete=complete)
-    for rule in (_about_the_url, _about_headers, _about_the_cache):
+    for rule in (_about_the_url, _about_headers, _about_the_cache, _about_origins):
         problems += rule(good)
     return good, problems
 
@@ -242,3 +252,21 @@ def _about_the_cache(good: Mapping[str, object]) -> Iterator[str]:
         most = max(positive, _DEFAULT_NEGATIVE_TTL)
         if negative > most:
             yield f"negative_ttl: must not be longer than cache_ttl; at most {most:g} here"
+
+
+def _about_origins(good: Mapping[str, object]) -> Iterator[str]:
+    known, chosen, routes = good.get("origins"), good.get("choose_origin"), good.get("routes")
+    if not isinstance(known, Mapping) or not isinstance(routes, tuple):
+        return
+    default = good.get("origin")
+    named = [("origin", default)]
+    named += ((f"routes: route {route.path!r}: origin", route.origin) for route in routes)
+    for where, name in named:
+        if isinstance(name, str) and its.is_name(name) and name not in known:
+            hint = closest(name, known)
+            yield f"{where}: {shown(name)} is none of the origins{hint}; write a URL or one of their names"
+    if chosen is not None and not known:
+        yield "choose_origin: it can only choose among origins; give them by name"
+    for route in routes:
+        if route.strip_prefix and route.origin is None and default is None and chosen is None:
+            yield f"routes: route {route.path!r}: strip_prefix is for an origin, and there is none"

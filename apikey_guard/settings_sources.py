@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Final
 
 PREFIX: Final = "APIKEY_GUARD_"
-HOOKS: Final = frozenset({"key_service", "render_rejection", "on_decision"})
+HOOKS: Final = frozenset({"key_service", "render_rejection", "on_decision", "choose_origin"})
+# Settings without a default that hold one text or several.
+_TEXT_OR_LIST: Final = frozenset({"validator_client_cert", "origin"})
 
 
 class Unset(Enum):
@@ -223,14 +225,14 @@ def from_text(name: str, text: str, default: object) -> object:
     """
     if not text:
         return _no_value(default)
-    structured = isinstance(default, tuple | Mapping | bool) or name == "validator_client_cert"
+    structured = isinstance(default, tuple | Mapping | bool) or name in _TEXT_OR_LIST
     if structured and text[0] in "[{":
         return _json(text)
     if isinstance(default, bool) or name == "validator_cache_control":
         return _boolean(text)
     if isinstance(default, int | float):
         return _number(text)
-    if isinstance(default, tuple) or (name == "validator_client_cert" and "," in text):
+    if isinstance(default, tuple) or (name in _TEXT_OR_LIST and "," in text):
         return [entry.strip() for entry in text.split(",")]
     return text
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.decision import Question
-from apikey_guard.core.model import Allow, Deny
+from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
+from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Environ, Guard
 from apikey_guard.settings import Settings
 
@@ -22,9 +24,12 @@ class GuardMiddleware:
 
         app = GuardMiddleware(app, validator_url="https://keys.example.com/verify")
 
-    The app's answer is passed on untouched: its iterable, its headers, its exceptions.
+    The app's answer is passed on untouched: its iterable, its headers, its exceptions. What has an
+    origin, by the settings or by its route, is forwarded there instead::
 
-    :param app: the WSGI application to guard.
+        app = GuardMiddleware(origin="https://api.internal", validator_url="https://keys.example.com/verify")
+
+    :param app: the WSGI application to guard; None is a gateway, in which everything has an origin.
     :param guard: a guard made elsewhere; None makes one of the other arguments.
     :param settings: complete settings, instead of keyword arguments.
     :param clock: for ages and dates; tests move one by hand.
@@ -34,16 +39,21 @@ class GuardMiddleware:
 
     def __init__(
         self,
-        app: WSGIApplication,
+        app: WSGIApplication | None = None,
         *,
         guard: Guard | None = None,
         settings: Settings | None = None,
         clock: Clock = SYSTEM_CLOCK,
         **given: object,
     ) -> None:
-        self.app = app
         self.guard = Guard(settings, clock=clock, **given) if guard is None else guard
-        self._begin = self.guard.begin
+        self._begin: Callable[[Environ, str], Decision | Question] = self.guard.begin
+        self._forwarder = make_forwarder(self.guard.settings, clock, app=app, refuse=self._unanswered)
+        if self._forwarder is not None:
+            app, self._begin = self._forwarder, self._aimed
+        if app is None:
+            raise SettingsError(["origin: there is neither an app nor an origin; give one of them"])
+        self.app: WSGIApplication = app
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -55,17 +65,31 @@ class GuardMiddleware:
             if isinstance(decision, Question):
                 decision = self.guard.conclude(decision, self.guard.ask(decision), environ)
             if isinstance(decision, Deny):
-                return self._reject(decision, environ, path, start_response)
+                rejection = self.guard.reject(decision, environ, path)
+                return _respond(rejection, environ, start_response)
         # Nothing stands around the app: what it raises is the server's to see.
         return self.app(environ, start_response)
 
-    def _reject(
-        self, deny: Deny, environ: Environ, path: str, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        rejection = self.guard.reject(deny, environ, path)
-        headers = [*rejection.headers, ("Content-Length", str(len(rejection.body)))]
-        start_response(rejection.status_line, headers)
-        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [rejection.body]
+    def close(self) -> None:
+        """Let go of threads and sockets. May be called twice."""
+        self.guard.close()
+        if self._forwarder is not None:
+            self._forwarder.close()
+
+    def _aimed(self, environ: Environ, path: str) -> Decision | Question:
+        """As ``guard.begin``, for a request that could be forwarded as it is decided about; else a Deny."""
+        deny = self._forwarder.take_aim(environ, path) if self._forwarder is not None else None
+        return self.guard.begin(environ, path) if deny is None else deny
+
+    def _unanswered(self, reason: Reason, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = unicode_path(environ.get("PATH_INFO", ""))
+        return _respond(self.guard.unanswered(reason, environ, path), environ, start_response)
+
+
+def _respond(rejection: Rejection, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    headers = [*rejection.headers, ("Content-Length", str(len(rejection.body)))]
+    start_response(rejection.status_line, headers)
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [rejection.body]
 
 
 def unicode_path(path: str) -> str:

@@ -27,6 +27,12 @@ STATUS: Mapping[Reason, int] = MappingProxyType(
         Reason.OVERLOADED: 503,
         Reason.BODY_TOO_LARGE: 413,
         Reason.BAD_REQUEST: 400,
+        Reason.LENGTH_REQUIRED: 411,
+        Reason.UPGRADE_UNSUPPORTED: 501,
+        Reason.NO_ORIGIN: 404,
+        Reason.ORIGIN_FAILED: 502,
+        Reason.ORIGIN_TIMEOUT: 504,
+        Reason.ORIGIN_BUSY: 503,
         Reason.INTERNAL_ERROR: 500,
     }
 )
@@ -41,6 +47,12 @@ _DETAILS: Mapping[Reason, str] = MappingProxyType(
         Reason.OVERLOADED: "The key cannot be checked at the moment. Try again later.",
         Reason.BODY_TOO_LARGE: "The body is too large to look for a key in it.",
         Reason.BAD_REQUEST: "The request cannot be read.",
+        Reason.LENGTH_REQUIRED: "Send the body with a Content-Length.",
+        Reason.UPGRADE_UNSUPPORTED: "The connection cannot be upgraded to another protocol here.",
+        Reason.NO_ORIGIN: "Nothing is served here.",
+        Reason.ORIGIN_FAILED: "The service behind gave no usable answer.",
+        Reason.ORIGIN_TIMEOUT: "The service behind did not answer in time.",
+        Reason.ORIGIN_BUSY: "The service behind is busy. Try again later.",
         Reason.INTERNAL_ERROR: "The request cannot be checked because of a fault on this side.",
     }
 )

@@ -99,7 +99,7 @@ class Verdict:
 
 
 class Reason(StrEnum):
-    """Why a request was denied. Stable: logs, metrics, hooks and tests rely on the values."""
+    """Why a request was not answered by the app or its origin. Stable: logs, hooks and tests rely on it."""
 
     MISSING_CREDENTIAL = "missing_credential"
     INVALID_CREDENTIAL = "invalid_credential"
@@ -111,6 +111,12 @@ class Reason(StrEnum):
     OVERLOADED = "overloaded"
     BODY_TOO_LARGE = "body_too_large"
     BAD_REQUEST = "bad_request"
+    LENGTH_REQUIRED = "length_required"
+    UPGRADE_UNSUPPORTED = "upgrade_unsupported"
+    NO_ORIGIN = "no_origin"
+    ORIGIN_FAILED = "origin_failed"
+    ORIGIN_TIMEOUT = "origin_timeout"
+    ORIGIN_BUSY = "origin_busy"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -200,10 +206,15 @@ class Rejection:
             400: "Bad Request",
             401: "Unauthorized",
             403: "Forbidden",
+            404: "Not Found",
+            411: "Length Required",
             413: "Content Too Large",
             429: "Too Many Requests",
             500: "Internal Server Error",
+            501: "Not Implemented",
+            502: "Bad Gateway",
             503: "Service Unavailable",
+            504: "Gateway Timeout",
         }
     )
 

@@ -103,6 +103,10 @@ class Route:
     :param anonymous: the username sent on for a request without a credential (``optional``).
     :param dialect: how a rejection looks; None is the guard's setting.
     :param realm: the realm of the challenge; None is the guard's setting.
+    :param origin: where allowed requests are sent: a URL, a list of URLs that are taken in turn, or
+        the name of one of the guard's origins; None is the guard's setting, else the app.
+    :param strip_prefix: whether the route's own path is taken off before that; ``/`` stays.
+    :param preserve_host: whether the caller's ``Host`` is sent on; None is the guard's setting.
     :raises SettingsError: lists everything that is wrong with the route.
     """
 
@@ -118,6 +122,9 @@ class Route:
     anonymous: str | None = None
     dialect: str | None = None
     realm: str | None = None
+    origin: str | Sequence[str] | None = None
+    strip_prefix: bool = False
+    preserve_host: bool | None = None
 
     def __post_init__(self) -> None:
         problems: list[str] = []
@@ -128,6 +135,9 @@ class Route:
         if self.key_locations is not None:
             locations = _words(self.key_locations, tuple, f"{place}: key_locations", problems)
             object.__setattr__(self, "key_locations", locations)
+        if self.origin is not None and not isinstance(self.origin, str):
+            origin = _words(self.origin, tuple, f"{place}: origin", problems)
+            object.__setattr__(self, "origin", origin)
         problems += self._problems(place)
         if problems:
             raise SettingsError(problems)
@@ -152,8 +162,9 @@ class Route:
             yield f"{place}: scopes need access 'required', not {self.access!r}"
         if self.anonymous is not None and self.access != "optional":
             yield f"{place}: anonymous needs access 'optional', not {self.access!r}"
-        if self.hide_credentials not in {None, True, False}:
-            yield f"{place}: hide_credentials must be true or false"
+        for name in ("hide_credentials", "strip_prefix", "preserve_host"):
+            if getattr(self, name) not in {None, True, False}:
+                yield f"{place}: {name} must be true or false"
         for name in ("name", "anonymous", "dialect", "realm"):
             text = getattr(self, name)
             if text is not None and (not isinstance(text, str) or not text.isprintable() or not text):

@@ -56,6 +56,11 @@ def wire_path(environ: Mapping[str, Any]) -> str:
     return _checked(_encoded(path)) if below is None else below
 
 
+def has_encoded_slash(wire: str) -> bool:
+    """Whether a path holds a slash that is no separator."""
+    return "%2" in wire and _ENCODED_SLASH.search(wire) is not None
+
+
 def literal_path(wire: str) -> str:
     """The decoded path in which an encoded slash is still no separator but ``%2F``.
 

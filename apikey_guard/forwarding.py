@@ -1,0 +1,303 @@
+"""The forwarder: a WSGI application that answers with what an origin says.
+
+A request is aimed first, before it is decided about: what cannot be forwarded as it was decided is
+refused then. When it has been allowed, it is sent; the answer goes back as it comes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+
+from werkzeug.http import HTTP_STATUS_CODES
+
+from apikey_guard.core.hops import Framing, Hop, caller_host, framing
+from apikey_guard.core.model import Consumer, Deny, Reason
+from apikey_guard.core.routing import Router
+from apikey_guard.core.target import has_encoded_slash, literal_path, stripped, wire_path
+from apikey_guard.errors import (
+    BadRequest,
+    CallerGone,
+    LengthRequired,
+    OriginBusy,
+    OriginError,
+    OriginTimeout,
+)
+from apikey_guard.origins import OriginAnswer, OriginClient, OriginRequest
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger("apikey_guard")
+
+Environ = dict[str, Any]
+
+#: Where the environ says which origin answered.
+ORIGIN: Final = "apikey_guard.origin"
+#: Where a request carries its aim from before the decision until after it.
+AIM: Final = "apikey_guard.aim"
+_CONSUMER: Final = "apikey_guard.consumer"
+
+_PIECE_BYTES: Final = 65_536
+_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_QUERY_REFUSED = re.compile(r"[\x00-\x20\x7f#]")
+# Where servers put the caller's connection; it is only watched, never read.
+_CALLER_SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
+
+
+class Way(NamedTuple):
+    """Where the requests of one route go.
+
+    :param origin: the name of an origin, or None: to the app.
+    :param prefix: what is taken off the path, or None.
+    :param preserve_host: whether the caller's ``Host`` is sent on.
+    :param methods: and ``hosts``: of the route.
+    """
+
+    origin: str | None = None
+    prefix: str | None = None
+    preserve_host: bool = False
+    methods: Collection[str] | None = None
+    hosts: Collection[str] | None = None
+
+
+class Aim(NamedTuple):
+    """Where one request goes.
+
+    :param way: of the route that it matches.
+    :param path: as it will be sent, or None where only the hook can say whether it is.
+    """
+
+    way: Way
+    path: str | None
+
+
+class NoOrigin(Exception):
+    """A gateway has no origin for a request."""
+
+
+class UpgradeUnsupported(Exception):
+    """The caller wants to speak another protocol on its connection."""
+
+
+Refuse = Callable[[Reason, "WSGIEnvironment", "StartResponse"], Iterable[bytes]]
+
+
+class Forwarder:
+    """Sends what is allowed to its origin.
+
+    :param ways: finds the way for a path.
+    :param make_clients: makes what sends to each origin, by its name; called once in each process.
+    :param hop: writes the headers to send on.
+    :param refuse: answers a request that cannot be forwarded.
+    :param app: gets the requests that have no origin; None answers them with 404.
+    :param choose_origin: hook ``(environ, consumer)`` -> the name of an origin, or None.
+    """
+
+    def __init__(
+        self,
+        ways: Router[Way],
+        make_clients: Callable[[], Mapping[str, OriginClient]],
+        hop: Hop,
+        *,
+        refuse: Refuse,
+        app: WSGIApplication | None = None,
+        choose_origin: Callable[[WSGIEnvironment, Consumer | None], str | None] | None = None,
+    ) -> None:
+        self._match = ways.match
+        self._make_clients = make_clients
+        self._hop = hop
+        self._refuse = refuse
+        self._app = app
+        self._choose_origin = choose_origin
+        # By process: connections must not be shared with a parent.
+        self._clients: dict[int, Mapping[str, OriginClient]] = {}
+
+    def aim(self, environ: Environ, path: str) -> Aim | None:
+        """Where a request goes; None is the app.
+
+        :param path: decoded, as the guard decides about it.
+        :raises BadRequest: it goes to an origin, but could not be sent as it is decided about.
+        """
+        way = self._match(path, environ)
+        if way.origin is None and self._app is not None:
+            return None if self._choose_origin is None else Aim(way, None)
+        return Aim(way, self._path(environ, way))
+
+    def take_aim(self, environ: Environ, path: str) -> Deny | None:
+        """Note in the environ where a request goes, for :meth:`__call__`; or the Deny, where it cannot.
+
+        :param path: as in :meth:`aim`.
+        """
+        try:
+            environ[AIM] = self.aim(environ, path)
+        except BadRequest:
+            return Deny(Reason.BAD_REQUEST)
+        except Exception as error:  # noqa: BLE001 - the forwarder's own edge: a fault is a 500, never a pass
+            return Deny(_reason_of(error, environ))
+        return None
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Forward a request that was aimed before; the rest goes to the app."""
+        aim: Aim | None = environ.pop(AIM, None)
+        try:
+            answer = None if aim is None else self._send(aim, environ)
+        except CallerGone:
+            raise
+        except Exception as error:  # noqa: BLE001 - the forwarder's own edge: nothing was answered yet
+            return self._refuse(_reason_of(error, environ), environ, start_response)
+        if answer is None:
+            if self._app is None:
+                return self._refuse(Reason.NO_ORIGIN, environ, start_response)
+            return self._app(environ, start_response)
+        body = answer.body
+        try:
+            phrase = answer.reason or HTTP_STATUS_CODES.get(answer.status, "Unknown")
+            start_response(f"{answer.status} {phrase}", list(answer.headers))
+        except BaseException:
+            close = getattr(body, "close", None)
+            if close is not None:
+                close()
+            raise
+        return body
+
+    def close(self) -> None:
+        """Close idle connections; what is under way ends by itself."""
+        for client in self._of_this_process().values():
+            client.close()
+
+    # -- one request ---------------------------------------------------------------------------
+
+    def _path(self, environ: Environ, way: Way) -> str:
+        path = wire_path(environ)
+        # Where an encoded slash would lead to another route, two programs disagree about the path.
+        if has_encoded_slash(path) and self._match(literal_path(path), environ) is not way:
+            raise BadRequest("an encoded slash stands where routes part")
+        return path
+
+    def _send(self, aim: Aim, environ: Environ) -> OriginAnswer | None:
+        way = aim.way
+        origin = self._origin(way, environ)
+        if origin is None:
+            return None
+        environ[ORIGIN] = origin
+        client = self._of_this_process()[origin]
+        path = self._path(environ, way) if aim.path is None else aim.path
+        method = environ["REQUEST_METHOD"]
+        if not _METHOD.fullmatch(method):
+            raise BadRequest("the method is none")
+        upgrade = environ.get("HTTP_UPGRADE")
+        if upgrade is not None and "websocket" in upgrade.lower():
+            raise UpgradeUnsupported
+        frame = framing(environ)
+        prefix = environ.get("SCRIPT_NAME", "")
+        if way.prefix is not None:
+            path, prefix = stripped(path, way.prefix), prefix + way.prefix
+        host = None
+        if way.preserve_host:
+            host = caller_host(environ)
+            if host is None:
+                raise BadRequest("Host is no host")
+        headers = self._hop.header_block(environ, prefix)
+        body: Iterator[bytes] | None = None
+        if frame.length is not None:
+            headers += b"Content-Length: %d\r\n" % frame.length
+        elif frame.chunked:
+            headers += b"Transfer-Encoding: chunked\r\n"
+        if frame.length or frame.chunked:
+            body = _read_ahead(environ["wsgi.input"], frame)
+        return client.send(
+            OriginRequest(method, path, _query(environ), headers, host, body, _caller(environ))
+        )
+
+    def _origin(self, way: Way, environ: Environ) -> str | None:
+        if self._choose_origin is None:
+            return way.origin
+        chosen = self._choose_origin(environ, environ.get(_CONSUMER))
+        return way.origin if chosen is None else chosen
+
+    def _of_this_process(self) -> Mapping[str, OriginClient]:
+        pid = os.getpid()
+        clients = self._clients.get(pid)
+        if clients is None:
+            inherited = [client for made in list(self._clients.values()) for client in made.values()]
+            # Two threads may come here at once; the clients of one are then never used.
+            self._clients = {pid: self._clients.setdefault(pid, self._make_clients())}
+            clients = self._clients[pid]
+            for client in inherited:
+                client.abandon()
+        return clients
+
+
+def _reason_of(error: Exception, environ: Environ) -> Reason:
+    match error:
+        case OriginError():
+            logger.info("forwarding failed: %s (origin %s)", error, environ.get(ORIGIN))
+            if isinstance(error, OriginTimeout):
+                return Reason.ORIGIN_TIMEOUT
+            return Reason.ORIGIN_BUSY if isinstance(error, OriginBusy) else Reason.ORIGIN_FAILED
+        case LengthRequired():
+            return Reason.LENGTH_REQUIRED
+        case BadRequest():
+            return Reason.BAD_REQUEST
+        case UpgradeUnsupported():
+            return Reason.UPGRADE_UNSUPPORTED
+    # Its text may hold anything.
+    logger.error("forwarding failed with %s: answered with 500", type(error).__name__)
+    return Reason.INTERNAL_ERROR
+
+
+def _query(environ: Environ) -> str:
+    """The query as it was sent and as hiding left it, with its question mark."""
+    query: str = environ.get("QUERY_STRING", "")
+    if not query:
+        # A bare question mark is part of the target, and only the raw one shows it.
+        raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+        return "?" if raw.endswith("?") else ""
+    if _QUERY_REFUSED.search(query):
+        raise BadRequest("the query has a character that none can have")
+    return "?" + query
+
+
+def _caller(environ: Environ) -> int | None:
+    for key in _CALLER_SOCKETS:
+        connection = environ.get(key)
+        if connection is not None:
+            descriptor: int = connection.fileno()
+            return descriptor if descriptor >= 0 else None
+    return None
+
+
+def _read_ahead(stream: BinaryIO, frame: Framing) -> Iterator[bytes]:
+    """The body in pieces that are framed for the wire.
+
+    The first one is read at once: no connection is held for a caller who has sent nothing yet.
+    """
+    pieces = _chunks(stream) if frame.length is None else _pieces(stream, frame.length)
+    return chain((next(pieces),), pieces)
+
+
+def _pieces(stream: BinaryIO, length: int) -> Iterator[bytes]:
+    while length:
+        piece = _read(stream, min(length, _PIECE_BYTES))
+        if not piece:
+            raise BadRequest("the body is shorter than its Content-Length")
+        length -= len(piece)
+        yield piece
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    while piece := _read(stream, _PIECE_BYTES):
+        yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    try:
+        return stream.read(size)
+    except (OSError, ValueError) as error:  # what servers raise about a body that is broken or cut
+        raise BadRequest("the body ended too early") from error

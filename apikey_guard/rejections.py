@@ -1,0 +1,39 @@
+"""The responses that the guard makes itself, in the words of a rule's dialect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apikey_guard.core.decision import Rule
+from apikey_guard.core.dialects import DIALECTS
+from apikey_guard.core.model import Deny, Reason, Rejection
+from apikey_guard.settings import Settings
+
+
+class Rejections:
+    """Makes rejections by one guard's settings.
+
+    :param settings: the dialect where a rule says nothing, and the hook.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._render = settings.render_rejection
+
+    def make(self, deny: Deny, rule: Rule, environ: dict[str, Any]) -> Rejection:
+        """The response for a Deny, as the hook wants it.
+
+        :raises TypeError: the hook returned something else.
+        """
+        rejection = DIALECTS[rule.dialect].reject(deny, locations=rule.extractor.locations, realm=rule.realm)
+        if self._render is None:
+            return rejection
+        rendered = self._render(rejection, environ)
+        if not isinstance(rendered, Rejection):
+            raise TypeError("render_rejection must return a Rejection")
+        return rendered
+
+    @staticmethod
+    def of_fault(rule: Rule) -> Rejection:
+        """The response for a fault of ours; it needs nothing that can fail."""
+        deny = Deny(Reason.INTERNAL_ERROR)
+        return DIALECTS["standard"].reject(deny, locations=rule.extractor.locations, realm=rule.realm)
