@@ -15,10 +15,30 @@ Fronts = dict[str, Program]
 
 @dataclass
 class Rate:
-    """One front in all its rounds."""
+    """One front in all its rounds.
+
+    :ivar idle: bytes of memory before the first round.
+    :ivar peak: the most that it ever had in one of the rounds.
+    """
 
     loads: list[Load] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    idle: int = 0
+    peak: int = 0
+
+    def add_turn(self, front: Program, path: str, *, callers: int, seconds: float = 0.0) -> None:
+        now = front.forget_peak()
+        self.idle = self.idle or now
+        before = front.cpu_seconds()
+        load = ask(front.port, path, callers=callers, seconds=seconds)
+        self.cpu.append(front.cpu_seconds() - before)
+        self.loads.append(load)
+        self.peak = max(self.peak, front.peak())
+
+    @property
+    def over_idle(self) -> float:
+        """MiB. Of all rounds together: what the first leaves behind is part of it."""
+        return (self.peak - self.idle) / 2**20
 
     @property
     def per_second(self) -> float:
@@ -42,19 +62,6 @@ class Rate:
         return statistics.median(mine.per_second / its.per_second for mine, its in pairs)
 
 
-@dataclass
-class Memory:
-    """What a front had before, and its peaks, in bytes."""
-
-    idle: int
-    peaks: list[int] = field(default_factory=list)
-
-    @property
-    def over_idle(self) -> float:
-        """MiB."""
-        return (max(self.peaks) - self.idle) / 2**20
-
-
 def turns(fronts: Fronts, rounds: int, action: Callable[[str, Program], None]) -> None:
     """Every front in every round, there and back; one that fails is left out from there on, and said."""
     for number in range(rounds):
@@ -71,10 +78,7 @@ def rates(fronts: Fronts, path: str, *, callers: int, seconds: float, rounds: in
     results = {name: Rate() for name in fronts}
 
     def one(name: str, front: Program) -> None:
-        before = front.cpu_seconds()
-        load = ask(front.port, path, callers=callers, seconds=seconds)
-        results[name].cpu.append(front.cpu_seconds() - before)
-        results[name].loads.append(load)
+        results[name].add_turn(front, path, callers=callers, seconds=seconds)
 
     turns(fronts, rounds, one)
     return {name: results[name] for name in fronts}
@@ -84,10 +88,8 @@ def rates(fronts: Fronts, path: str, *, callers: int, seconds: float, rounds: in
 class Download:
     """One front with large bodies: to one caller, and to four at once."""
 
-    one: Rate
-    four: Rate
-    one_memory: Memory
-    four_memory: Memory
+    one: Rate = field(default_factory=Rate)
+    four: Rate = field(default_factory=Rate)
 
     @property
     def cpu_milliseconds(self) -> float:
@@ -97,22 +99,14 @@ class Download:
 
 
 def downloads(fronts: Fronts, path: str, *, rounds: int) -> dict[str, Download]:
-    """Every front is idle and warm before, so that only what the body takes is counted."""
-    results: dict[str, Download] = {}
+    """Large bodies, from fronts that have sent no other: one that grew before would not grow again."""
+    results = {name: Download() for name in fronts}
 
     def one(name: str, front: Program) -> None:
-        idle = front.forget_peak()
-        result = results.setdefault(name, Download(Rate(), Rate(), Memory(idle), Memory(idle)))
-        for callers, rate, memory in (
-            (1, result.one, result.one_memory),
-            (4, result.four, result.four_memory),
-        ):
-            front.forget_peak()
-            before = front.cpu_seconds()
-            load = ask(front.port, path, callers=callers)
-            rate.cpu.append(front.cpu_seconds() - before)
-            rate.loads.append(load)
-            memory.peaks.append(front.peak())
+        result = results[name]
+        result.one.add_turn(front, path, callers=1)
+        result.four.idle = result.one.idle
+        result.four.add_turn(front, path, callers=4)
 
     turns(fronts, rounds, one)
     return {name: results[name] for name in fronts}
@@ -122,8 +116,7 @@ def warm(fronts: Fronts) -> None:
     """Every thread has run and every connection to the origin has been used."""
 
     def one(name: str, front: Program) -> None:
-        ask(front.port, "/files/1k", callers=8, seconds=0.2)
-        ask(front.port, "/files/1m", callers=4, seconds=0.1)
+        ask(front.port, "/files/1k", callers=8, seconds=0.3)
 
     turns(fronts, 1, one)
 
