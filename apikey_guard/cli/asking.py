@@ -1,15 +1,19 @@
-"""One question to the key service of the settings, with the answer in clear words."""
+"""One question to the key service of the settings, with the answer in clear words.
+
+The commands of Flask and Django ask with it too, so that all of them say the same.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 import time
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from apikey_guard.assembly import make_key_service
-from apikey_guard.cli.console import Console, printable
+from apikey_guard.cli.console import milliseconds, printable
 from apikey_guard.clock import SYSTEM_CLOCK
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.errors import KeyServiceUnavailable, RateLimited, VerificationError
@@ -45,8 +49,25 @@ class Asked(NamedTuple):
     cause: str | None
     seconds: float
 
+    def on_made_up_key(self) -> tuple[bool, str]:
+        """What it says about the key service where :func:`made_up_key` was asked about.
 
-def ask(settings: Settings, credential: Credential, console: Console) -> Asked:
+        :returns: whether all is well, and a sentence.
+        """
+        took = milliseconds(self.seconds)
+        if self.verdict is None:
+            return False, f"the key service {self.trouble}, after {took}"
+        if self.verdict.valid:
+            return False, "the key service calls a made-up key valid: it would let everybody in"
+        return True, f"the key service answers in {took}: a made-up key is invalid, as it must be"
+
+
+def made_up_key() -> Credential:
+    """A key that nobody can have."""
+    return Credential(f"check_{secrets.token_urlsafe(32)}", "command line")
+
+
+def ask(settings: Settings, credential: Credential) -> Asked:
     """Ask about one credential, without any cache.
 
     :raises KeyFileError: where the settings name a key file that cannot be used.
@@ -55,8 +76,7 @@ def ask(settings: Settings, credential: Credential, console: Console) -> Asked:
     verdict, trouble, cause = None, "", None
     started = time.perf_counter()
     try:
-        with console.waiting("asking the key service"):
-            verdict = service.verify(credential)
+        verdict = service.verify(credential)
     except VerificationError as error:
         trouble, cause = _explained(error)
     except Exception as error:  # noqa: BLE001 - a function of the app's own; its text may hold the key

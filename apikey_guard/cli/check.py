@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
 from collections.abc import Iterator
 from typing import Final
 
 from apikey_guard.cli.arguments import Commands, ReadSettings, add_command, add_settings, read_settings
-from apikey_guard.cli.asking import ask
-from apikey_guard.cli.console import Console, milliseconds, printable, shortened
+from apikey_guard.cli.asking import ask, made_up_key
+from apikey_guard.cli.console import Console, printable, shortened
 from apikey_guard.cli.findings import Finding, Level, about_files, about_settings
-from apikey_guard.core.model import Credential
 from apikey_guard.errors import KeyFileError, SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings
 
@@ -70,24 +68,22 @@ def _findings(read: ReadSettings, console: Console, *, offline: bool) -> Iterato
 
 def _key_service(settings: Settings, console: Console) -> Finding:
     """What the key service says about a key that nobody can have."""
-    made_up = Credential(f"check_{secrets.token_urlsafe(32)}", "command line")
     try:
-        asked = ask(settings, made_up, console)
+        with console.waiting("asking the key service"):
+            asked = ask(settings, made_up_key())
     except KeyFileError as error:
         return Finding(Level.PROBLEM, str(error))
-    took, verdict = milliseconds(asked.seconds), asked.verdict
-    if verdict is None:
-        level = Level.WARNING if asked.cause == "rate_limited" else Level.PROBLEM
-        return Finding(level, f"the key service {asked.trouble}, after {took}")
-    if verdict.valid:
-        return Finding(Level.PROBLEM, "the key service calls a made-up key valid: it would let everybody in")
-    if settings.obeys_cache_control and verdict.ttl is not None and verdict.ttl < 1:
+    well, sentence = asked.on_made_up_key()
+    if not well:
+        return Finding(Level.WARNING if asked.cause == "rate_limited" else Level.PROBLEM, sentence)
+    ttl = None if asked.verdict is None else asked.verdict.ttl
+    if settings.obeys_cache_control and ttl is not None and ttl < 1:
         return Finding(
             Level.WARNING,
             "validator_cache_control: the key service forbids to remember its answers (Cache-Control), "
             "so every request will ask it",
         )
-    return Finding(Level.GOOD, f"the key service answers in {took}: a made-up key is invalid, as it must be")
+    return Finding(Level.GOOD, sentence)
 
 
 def _revocation(settings: Settings) -> str:

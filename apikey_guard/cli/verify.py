@@ -90,7 +90,8 @@ def _result(settings: Settings, key: str, console: Console) -> _Result:
         # As the guard does: nobody is asked about what cannot be a key.
         trouble = "was not asked: no key looks like this (key_pattern, key_max_length, visible ASCII)"
         return _Result("malformed", _INVALID, Asked(None, trouble, "malformed", 0.0), fingerprint)
-    asked = ask(settings, Credential(key, "command line"), console)
+    with console.waiting("asking the key service"):
+        asked = ask(settings, Credential(key, "command line"))
     if asked.verdict is None:
         word = "rate limited" if asked.cause == "rate_limited" else "unavailable"
         return _Result(word, _UNAVAILABLE, asked, fingerprint)

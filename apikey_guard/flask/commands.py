@@ -8,9 +8,10 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
+from apikey_guard.errors import KeyFileError
 from apikey_guard.flask.marks import Views
 from apikey_guard.guard import Guard
-from apikey_guard.settings import SETTING_NAMES
+from apikey_guard.settings import SETTING_NAMES, Settings
 
 
 def make_commands(app: Flask, guard: Guard) -> AppGroup:
@@ -22,8 +23,9 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
     group = AppGroup("apikey-guard", help="API keys: settings, open views, what is remembered.")
 
     @group.command("check")
-    def check() -> None:
-        """Show what is set, which views need no key or scopes, and how long a revoked key works."""
+    @click.option("--offline", is_flag=True, help="Do not ask the key service.")
+    def check(*, offline: bool) -> None:
+        """Show what is set and which views need no key or scopes, and ask about a made-up key."""
         settings = guard.settings
         click.echo("settings")
         for name in SETTING_NAMES:
@@ -38,19 +40,21 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
             f"a revoked key works for {settings.cache_ttl:g} s at most, "
             f"{longest:g} s while the key service is down (cache_ttl, stale_if_error)"
         )
+        if not offline:
+            _ask(settings)
 
     @group.command("revoke")
     @click.option("--key", is_flag=True, help="Ask for the key, without showing it.")
     @click.option("--fingerprint", metavar="HEX", help="Its fingerprint, as logs show it.")
     @click.option("--consumer", metavar="NAME", help="All keys of the consumer with this id or name.")
-    @click.option("--all", "everything", is_flag=True, help="All there is.")
+    @click.option("--everything", is_flag=True, help="All there is.")
     def revoke(*, key: bool, fingerprint: str | None, consumer: str | None, everything: bool) -> None:
         """Forget what is remembered of a key, so that the key service is asked again.
 
         It reaches the memory of this process only: running workers go on until their cache_ttl ends.
         """
         if [key, fingerprint is not None, consumer is not None, everything].count(True) != 1:
-            raise click.UsageError("give exactly one of --key, --fingerprint, --consumer, --all")
+            raise click.UsageError("give exactly one of --key, --fingerprint, --consumer, --everything")
         # Never an argument: those stand in the shell's history and in the list of processes.
         text = click.prompt("key", hide_input=True) if key else None
         try:
@@ -69,6 +73,23 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
             click.echo(f"{name} {value}")
 
     return group
+
+
+def _ask(settings: Settings) -> None:
+    """Ask the key service about a key that nobody can have.
+
+    :raises click.ClickException: where it gives no verdict, or lets everybody in.
+    """
+    # Imported here: no app needs the command line to start.
+    from apikey_guard.cli.asking import ask, made_up_key
+
+    try:
+        well, sentence = ask(settings, made_up_key()).on_made_up_key()
+    except KeyFileError as error:
+        well, sentence = False, str(error)
+    if not well:
+        raise click.ClickException(sentence)
+    click.echo(sentence)
 
 
 def _routes(guard: Guard) -> Iterator[str]:

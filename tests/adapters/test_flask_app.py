@@ -207,6 +207,15 @@ def test_the_command_check_shows_what_is_open(site: Site) -> None:
     assert "view health at /health (GET,HEAD,OPTIONS): public" in done.output
     assert "view scoped at /scoped (GET,HEAD,OPTIONS): needs write" in done.output
     assert "a revoked key works for 60 s at most" in done.output
+    assert "a made-up key is invalid, as it must be" in done.output
+
+
+def test_the_command_check_says_what_is_wrong_with_the_key_service(site: Site) -> None:
+    site.keys.fail()
+    runner = site.app.test_cli_runner()
+    done = runner.invoke(args=["apikey-guard", "check"])
+    assert (done.exit_code, "the key service cannot be connected to" in done.output) == (1, True)
+    assert runner.invoke(args=["apikey-guard", "check", "--offline"]).exit_code == 0
 
 
 def test_the_commands_revoke_and_stats(site: Site) -> None:
@@ -219,4 +228,4 @@ def test_the_commands_revoke_and_stats(site: Site) -> None:
     assert "KCANARY" not in done.output
     assert runner.invoke(args=["apikey-guard", "revoke"]).exit_code == 2
     assert runner.invoke(args=["apikey-guard", "revoke", "--fingerprint", "zz"]).exit_code == 2
-    assert runner.invoke(args=["apikey-guard", "revoke", "--all"]).exit_code == 0
+    assert runner.invoke(args=["apikey-guard", "revoke", "--everything"]).exit_code == 0

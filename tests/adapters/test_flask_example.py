@@ -134,6 +134,8 @@ def test_the_readme_holds_from_its_first_command_to_its_last(terminal: Terminal)
         stack.enter_context(terminal.running(start[0], "8000"))
         for command, expected in zip(calls[::2], calls[1::2], strict=True):
             assert terminal.run(command.removeprefix("$ ")).strip() == expected
-    check, own_tests = after
-    assert "view health at /health" in terminal.run(check)
+        check, own_tests = after
+        checked = terminal.run(check)
+    assert "view health at /health" in checked
+    assert "a made-up key is invalid" in checked
     assert "3 passed" in terminal.run(own_tests)

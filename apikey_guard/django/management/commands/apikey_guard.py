@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
+import getpass
 import sys
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apikey_guard.assembly import make_key_service
-from apikey_guard.clock import SYSTEM_CLOCK
-from apikey_guard.core.model import Credential
+from apikey_guard.cli.asking import ask, made_up_key
 from apikey_guard.django.guards import installed_guard, read_settings
-from apikey_guard.errors import KeyFileError, SettingsError, VerificationError
+from apikey_guard.errors import KeyFileError, SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings
 
 _OWN_PROCESS = "This command is a process of its own: what the servers' processes remember, they keep."
@@ -30,7 +28,8 @@ class Command(BaseCommand):
         check.add_argument("--offline", action="store_true", help="do not ask the key service")
         revoke = commands.add_parser("revoke", help="forget credentials in this process")
         which = revoke.add_mutually_exclusive_group(required=True)
-        which.add_argument("--stdin", action="store_true", help="the key, from standard input")
+        # Never an argument: those stand in the shell's history and in the list of processes.
+        which.add_argument("--key", action="store_true", help="ask for the key, without showing it")
         which.add_argument("--fingerprint", help="12 hex digits or more, as logs show them")
         which.add_argument("--consumer", help="id, username or custom_id")
         which.add_argument("--everything", action="store_true")
@@ -55,32 +54,27 @@ class Command(BaseCommand):
             self.stdout.write(f"{name:<27}{settings.shown(name):<46}{settings.sources[name]}")
         up, down = settings.cache_ttl, settings.cache_ttl + settings.stale_if_error
         self.stdout.write(
-            f"a revoked key works for {up:g} s at most, {down:g} s while the key service is down"
+            f"a revoked key works for {up:g} s at most, {down:g} s while the key service is down "
+            "(cache_ttl, stale_if_error)"
         )
         if not offline:
             self._ask(settings)
 
     def _ask(self, settings: Settings) -> None:
-        """Ask about a key that nobody can have."""
-        made_up = Credential(f"check_{secrets.token_urlsafe(32)}", "command line")
-        service = None
+        """Ask the key service about a key that nobody can have."""
         try:
-            service = make_key_service(settings, SYSTEM_CLOCK)
-            verdict = service.verify(made_up)
-        except (VerificationError, KeyFileError) as error:
-            raise CommandError(f"the key service gives no verdict: {error}") from None
-        finally:
-            if service is not None:
-                service.close()
-        if verdict.valid:
-            raise CommandError("the key service says that a made-up key is valid: it lets all in")
-        self.stdout.write("the key service answers: a made-up key is invalid, as it should be")
+            well, sentence = ask(settings, made_up_key()).on_made_up_key()
+        except KeyFileError as error:
+            well, sentence = False, str(error)
+        if not well:
+            raise CommandError(sentence)
+        self.stdout.write(sentence)
 
     def _revoke(self, options: dict[str, Any]) -> None:
         guard = installed_guard()
         try:
-            if options["stdin"]:
-                count = guard.revoke(key=sys.stdin.readline().strip())
+            if options["key"]:
+                count = guard.revoke(key=_key())
             elif options["everything"]:
                 count = guard.revoke(everything=True)
             else:
@@ -89,3 +83,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         self.stdout.write(f"{count} forgotten here. {_OWN_PROCESS}")
         self.stdout.write(f"Revoke at the key service: servers follow within {guard.settings.cache_ttl:g} s.")
+
+
+def _key() -> str:
+    """The key, typed unseen, or from standard input where that is no terminal."""
+    return getpass.getpass("key: ") if sys.stdin.isatty() else sys.stdin.readline().strip()
