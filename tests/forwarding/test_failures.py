@@ -16,7 +16,7 @@ from apikey_guard import Consumer, Route
 from apikey_guard.errors import OriginAborted
 from tests.forwarding.gateway import ALICE, Gateway, outcome
 from tests.forwarding.live import SERVERS, LiveGateway
-from tests.harness import Response
+from tests.harness import RawServer, Response, raw_server
 from tests.harness.exchanges import Fits
 from tests.harness.origin import CHUNKED, Exchange, Origin, answer, chunked
 
@@ -205,11 +205,16 @@ def test_tls_with_the_origins_own_authority(authority: trustme.CA, ca_file: str)
 @pytest.mark.parametrize("name", ["another authority", "another name", "plain http"])
 def test_x20_tls_that_is_not_to_be_trusted(authority: trustme.CA, ca_file: str, name: str) -> None:
     names = ["elsewhere.example"] if name == "another name" else ["127.0.0.1"]
-    with tls_origin(authority, *names) as origin, Origin() as plain:
+
+    def speaks_plainly(server: RawServer, sock: socket.socket) -> None:
+        sock.recv(1000)
+        sock.sendall(answer(b"no", status=b"400 Bad Request"))
+
+    with tls_origin(authority, *names) as origin, raw_server(speaks_plainly) as plain:
         url = plain.url.replace("http:", "https:") if name == "plain http" else origin.url
         with Gateway(**behind_tls(url, None if name == "another authority" else ca_file)) as gateway:
             assert gateway.outcome() == FAILED
-        assert origin.requests == plain.requests == []
+        assert origin.requests == []
 
 
 def test_x20_plain_words_to_an_origin_that_speaks_tls(authority: trustme.CA) -> None:

@@ -188,7 +188,8 @@ def test_a05_who_calls_is_ours_to_say(
     routes = [Route("/public", access="public"), Route("/optional", access="optional")]
     with Gateway(origin, routes=routes) as gateway:
         gateway.keys.add("KCANARY-bare")
-        headers = [*parts.pop("headers", ()), *(FORGERIES if keys == "canonical" else ())]
+        headers = [*parts.get("headers", ()), *(FORGERIES if keys == "canonical" else ())]
+        parts = {name: value for name, value in parts.items() if name != "headers"}
         # No server writes these; whatever brings them along, the origin must not read them.
         extra = {f"HTTP_{name}": value for name, value in FORGERIES} if keys == "as spelled" else {}
         response = gateway.get(path, key=key, headers=headers, extra=extra, lint=False, **parts)
@@ -234,6 +235,10 @@ def test_a05_a06_under_real_servers(server: str, live: Callable[..., LiveGateway
 # -- K-02, K-07 -----------------------------------------------------------------------------------
 
 
+# An empty one counts, besides that of the header.
+TWO_KEYS = {"?apikey", "?apikey=&x", "?apikey=KCANARY-good&apikey=KCANARY-good&z"}
+
+
 @pytest.mark.parametrize(
     ("sent", "left"),
     [
@@ -257,11 +262,9 @@ def test_k02_no_copy_of_the_key_in_the_query(
     origin: Origin, path: str, raw: str | None, sent: str, left: str
 ) -> None:
     with Gateway(origin, routes=[Route("/public", access="public")]) as gateway:
-        in_query = "KCANARY" in sent
-        ambiguous = sent.count("KCANARY") > 1 and path != "/public"
-        response = gateway.get(path + sent, raw=raw, key=None if in_query else GOOD)
-        if ambiguous:
-            assert response.status == 401
+        response = gateway.get(path + sent, raw=raw, key=None if "KCANARY" in sent else GOOD)
+        if path != "/public" and sent in TWO_KEYS:
+            assert (response.status, origin.connections) == (401, 0)
             return
         assert response.status == 200
         target = origin.last.target
@@ -320,6 +323,7 @@ def test_k02_every_other_byte_of_a_body_goes_on(origin: Origin) -> None:
 @pytest.mark.parametrize("mode", ["off", "monitor"])
 def test_k02_a_guard_that_does_not_enforce_sends_everything_on(origin: Origin, mode: str) -> None:
     # So that the gateway being replaced can stay behind.
+    origin.says(answer(b"ok"))
     with Gateway(origin, mode=mode) as gateway:
         headers = [("X-Consumer-Id", "forged"), ("Referer", f"https://h/?apikey={GOOD}")]
         assert gateway.get(f"/a?apikey={GOOD}&b", key=GOOD, headers=headers).status == 200
@@ -331,6 +335,7 @@ def test_k02_a_guard_that_does_not_enforce_sends_everything_on(origin: Origin, m
 
 
 def test_k02_hiding_can_be_switched_off(origin: Origin) -> None:
+    origin.says(answer(b"ok"))
     with Gateway(origin, hide_credentials=False) as gateway:
         assert gateway.get(f"/a?apikey={GOOD}&b").status == 200
     assert (origin.last.target, origin.last.header("apikey")) == (f"/a?apikey={GOOD}&b", GOOD)

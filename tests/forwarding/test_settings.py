@@ -51,7 +51,7 @@ GOOD_ORIGINS: list[object] = [
     "http://127.0.0.1:8080",
     "http://[::1]:8080/base",
     "https://xn--caf-dma.example",
-    "https://api.internal/%20/base",
+    "https://api.internal/base/a.b/~c-d_e",
     ["https://a.internal", "https://b.internal:8443"],
     ("https://a.internal",),
 ]
@@ -94,6 +94,7 @@ BAD_ORIGINS: dict[str, object] = {
     "dot segments": "https://api.internal/a/../b",
     "encoded dot segments": "https://api.internal/%2e%2e/b",
     "bad escape": "https://api.internal/%zz",
+    "escape": "https://api.internal/%20",
     "empty": "",
     "unknown name": "nowhere",
     "no origin at all": [],

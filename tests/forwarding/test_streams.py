@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.forwarding.gateway import Gateway
-from tests.forwarding.live import LiveGateway, request
+from tests.forwarding.live import ALL_SERVERS, LiveGateway, request
 from tests.harness import parse_response
 from tests.harness.origin import CHUNKED, Exchange, Origin, answer, chunked
 
@@ -70,10 +70,7 @@ def test_x13_the_head_does_not_wait_for_the_body(gateway: Gateway, origin: Origi
         assert b"".join(opened) == b"abc"
 
 
-# waitress keeps small pieces until there are 18 000 bytes of them, whoever makes them.
-@pytest.mark.parametrize(
-    "server", ["gunicorn-gthread", "gunicorn-sync", "werkzeug", "gevent", "cheroot", "wsgiref", "uwsgi"]
-)
+@pytest.mark.parametrize("server", ALL_SERVERS)
 @pytest.mark.parametrize("framing", FRAMINGS.values(), ids=FRAMINGS)
 def test_x13_events_under_real_servers(
     server: str, framing: tuple[bytes, ...], live: Callable[..., LiveGateway]
