@@ -30,7 +30,7 @@ names = st.sampled_from([NAME, "APIKEY", "apikey[]", " apikey", "apikeys", "xapi
     max_size=3
 )
 values = st.sampled_from(["", NAME, f"{NAME}=1", "k", "a b", "a+b", "é", "100%"]) | st.text(max_size=6)
-ways = st.sampled_from([quote, quote_plus, every_byte_encoded])
+ways = st.sampled_from([quote, quote_plus, every_byte_encoded, lambda text: every_byte_encoded(text).upper()])
 fields = st.builds(
     lambda name, sign, value: name + sign + (value if sign else ""),
     st.builds(lambda text, way: way(text), names, ways),
