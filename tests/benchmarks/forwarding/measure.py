@@ -103,12 +103,14 @@ def downloads(fronts: Fronts, path: str, *, rounds: int) -> dict[str, Download]:
     results = {name: Download() for name in fronts}
 
     def one(name: str, front: Program) -> None:
-        result = results[name]
-        result.one.add_turn(front, path, callers=1)
-        result.four.idle = result.one.idle
-        result.four.add_turn(front, path, callers=4)
+        results[name].one.add_turn(front, path, callers=1)
+
+    def four(name: str, front: Program) -> None:
+        results[name].four.idle = results[name].one.idle
+        results[name].four.add_turn(front, path, callers=4)
 
     turns(fronts, rounds, one)
+    turns(fronts, rounds, four)
     return {name: results[name] for name in fronts}
 
 
