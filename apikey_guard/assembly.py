@@ -12,6 +12,7 @@ from apikey_guard.core.extraction import environ_key
 from apikey_guard.core.headers import IDENTITY_HEADERS, IdentityHeaders
 from apikey_guard.core.origin import OriginSpec
 from apikey_guard.core.routing import Route, RouteTable
+from apikey_guard.errors import SettingsError
 from apikey_guard.keyservice import CalledKeyService, KeyService
 from apikey_guard.settings import Settings
 from apikey_guard.settings_origins import spec_of
@@ -79,10 +80,16 @@ def make_forwarder(
 
     :param app: gets what has no origin; without it, nothing else can answer.
     :param refuse: answers what cannot be forwarded.
+    :raises SettingsError: there are both an app and an origin for everything.
     """
     default = settings.origin
-    if default is None and not settings.origins and all(route.origin is None for route in settings.routes):
+    routed = any(route.origin is not None for route in settings.routes)
+    if default is None and settings.choose_origin is None and not routed:
         return None
+    if app is not None and default is not None:
+        raise SettingsError(
+            ["origin: nothing would be left for the app; leave one of them out, or give origins to routes"]
+        )
     # Imported here: most guards forward nothing.
     from apikey_guard.core.hops import Hop
     from apikey_guard.forwarding import Forwarder, Way

@@ -277,8 +277,16 @@ def _read_ahead(stream: BinaryIO, frame: Framing) -> Iterator[bytes]:
 
     The first one is read at once: no connection is held for a caller who has sent nothing yet.
     """
+    _read_no_further_ahead(stream)
     pieces = _chunks(stream) if frame.length is None else _pieces(stream, frame.length)
     return chain((next(pieces),), pieces)
+
+
+def _read_no_further_ahead(stream: object) -> None:
+    """Keep gunicorn from reading a MiB of the body ahead, which it would copy for each of our pieces."""
+    unreader = getattr(getattr(stream, "reader", None), "unreader", None)
+    if hasattr(unreader, "max_body_chunk"):
+        unreader.max_body_chunk = _PIECE_BYTES
 
 
 def _pieces(stream: BinaryIO, length: int) -> Iterator[bytes]:

@@ -40,6 +40,8 @@ def target(value: object) -> OriginTarget:
     if isinstance(value, str) and value.startswith("unix:"):
         raise Wrong("must be an http or https URL; Unix sockets cannot be forwarded to")
     parts = check.address(value, "a URL like https://api.internal")
+    if "?" in str(value):
+        raise Wrong("must not have a query; that of each request is sent on")
     _refuse_more_than_an_address(parts)
     path = parts.path.rstrip("/")
     try:
@@ -54,8 +56,8 @@ def target(value: object) -> OriginTarget:
 def _refuse_more_than_an_address(parts: SplitResult) -> None:
     if "@" in parts.netloc:
         raise Wrong("must not have a user or password in it; callers' own credentials are sent on")
-    if parts.query or parts.geturl().endswith("?"):
-        raise Wrong("must not have a query; that of each request is sent on")
+    if parts.netloc.endswith(":"):
+        raise Wrong("has a colon but no port after it")
     if "%" in (parts.hostname or ""):
         raise Wrong("must not have a zone in its address")
     if any(mark in parts.geturl() for mark in "{}<>"):
@@ -64,7 +66,7 @@ def _refuse_more_than_an_address(parts: SplitResult) -> None:
 
 def _targets(value: object) -> tuple[OriginTarget, ...]:
     urls = [value] if isinstance(value, str) else value
-    if not isinstance(urls, Sequence) or not urls:
+    if not isinstance(urls, Sequence) or isinstance(urls, bytes) or not urls:
         raise Wrong(f"must be a URL or a list of URLs, not {shown(value)}")
     found: list[OriginTarget] = []
     problems: list[str] = []

@@ -184,8 +184,9 @@ def checked(
             where = place(sources.get(name))
             problems += (f"{name}{where}: {sentence}" for sentence in error.sentences)
     problems += _who_knows_the_keys(values, sources, complete=complete)
-    for rule in (_about_the_url, _about_headers, _about_the_cache, _about_origins):
+    for rule in (_about_the_url, _about_headers, _about_the_cache):
         problems += rule(good)
+    problems += _about_origins(values, good.get("routes"))
     return good, problems
 
 
@@ -254,19 +255,19 @@ def _about_the_cache(good: Mapping[str, object]) -> Iterator[str]:
             yield f"negative_ttl: must not be longer than cache_ttl; at most {most:g} here"
 
 
-def _about_origins(good: Mapping[str, object]) -> Iterator[str]:
-    known, chosen, routes = good.get("origins"), good.get("choose_origin"), good.get("routes")
-    if not isinstance(known, Mapping) or not isinstance(routes, tuple):
-        return
-    default = good.get("origin")
+def _about_origins(values: Mapping[str, object], routes: object) -> Iterator[str]:
+    # By what was given, right or wrong: a name that exists is not missing because its origin is wrong.
+    known, default, chosen = (values[name] for name in ("origins", "origin", "choose_origin"))
+    names = known if isinstance(known, Mapping) else {}
+    checked_routes: tuple[Route, ...] = routes if isinstance(routes, tuple) else ()
     named = [("origin", default)]
-    named += ((f"routes: route {route.path!r}: origin", route.origin) for route in routes)
+    named += ((f"routes: route {route.path!r}: origin", route.origin) for route in checked_routes)
     for where, name in named:
-        if isinstance(name, str) and its.is_name(name) and name not in known:
-            hint = closest(name, known)
+        if isinstance(name, str) and its.is_name(name) and name not in names:
+            hint = closest(name, names)
             yield f"{where}: {shown(name)} is none of the origins{hint}; write a URL or one of their names"
-    if chosen is not None and not known:
+    if callable(chosen) and not names:
         yield "choose_origin: it can only choose among origins; give them by name"
-    for route in routes:
+    for route in checked_routes:
         if route.strip_prefix and route.origin is None and default is None and chosen is None:
             yield f"routes: route {route.path!r}: strip_prefix is for an origin, and there is none"

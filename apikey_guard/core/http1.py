@@ -19,7 +19,7 @@ MAX_TRAILER_BYTES: Final = 16_384
 # RFC 9110, section 5: a name is a token, a value has no control character but the tab. Nothing
 # between a name and its colon (RFC 9112, section 5.1), no folded line (section 5.2), no bare LF.
 _FIELD: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n"
-_STATUS_LINE: Final = rb"HTTP/1\.([01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n"
+_STATUS_LINE: Final = rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n"
 _HEAD = re.compile(_STATUS_LINE + rb"((?:" + _FIELD + rb")*)\r\n")
 _TRAILERS = re.compile(rb"(?:" + _FIELD + rb")*\r\n")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
@@ -57,7 +57,7 @@ class Malformed(ApiKeyGuardError):
 class Head(NamedTuple):
     """The header block of an answer.
 
-    :param status: the status code.
+    :param status: the status code, from 100 to 599.
     :param reason: the phrase as it was sent, or "" where it was not plain text.
     :param headers: in order, latin-1, without what belongs to the connection.
     :param length: of the body in bytes, where it was announced.

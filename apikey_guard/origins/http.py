@@ -196,10 +196,14 @@ class HttpTarget:
         reusable = head.persistent and whole
         body: Iterable[bytes] | OriginBody = ()
         if method == "HEAD" or status in _WITHOUT_BODY:
-            self._release(connection, reusable)
+            # An origin that sends a body all the same may send it late, when the next caller waits for
+            # its own answer; so a connection is kept only where nothing was announced (threat X-11).
+            announced = method == "HEAD" or head.chunked or head.length
+            self._release(connection, reusable and not announced)
         elif status == 205:
             # RFC 9110, section 15.3.6: it has no content; what an origin sends all the same is left unread.
-            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+            if head.length != 0:
+                headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
             self._release(connection, reusable and head.length == 0)
         elif head.chunked:
             body = BodyInChunks(connection, reusable, self._release)

@@ -158,9 +158,7 @@ def test_an_unknown_name_is_an_error_that_names_the_closest(name: str, meant: st
     assert problem == f"{name}: there is no such setting; did you mean {meant}?"
 
 
-@pytest.mark.parametrize(
-    "name", ["origin", "shared_cache_url", "namespace", "preserve_host", "trusted_proxies"]
-)
+@pytest.mark.parametrize("name", ["shared_cache_url", "namespace"])
 def test_what_is_not_built_yet_is_an_unknown_name(name: str) -> None:
     (problem,) = problems_of({"validator_url": URL, name: "x"})
     assert problem.startswith(f"{name}: there is no such setting")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from apikey_guard.core.origin import OriginSpec, OriginTarget
 from apikey_guard.core.routing import Route
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings, load_settings
@@ -22,6 +23,7 @@ def from_environment(**values: str) -> Settings:
     return load_settings(party, environ=environ)
 
 
+A_INTERNAL = OriginTarget("https", "a.internal", 443)
 ENVIRONMENT = [
     ("validator_url", "https://other.example.com/", "https://other.example.com/"),
     ("validator_protocol", "status", "status"),
@@ -71,6 +73,17 @@ ENVIRONMENT = [
     ("identity_headers", '{"id": "X-Me"}', {"id": "X-Me"}),
     ("fingerprint_secret", "1234567890123456", b"1234567890123456"),
     ("fingerprint_secret", "", None),
+    ("origin", "https://api.internal", ("https://api.internal",)),
+    ("origin", "https://a.internal, https://b.internal", ("https://a.internal", "https://b.internal")),
+    ("origin", "", None),
+    ("origins", '{"one": "https://a.internal"}', {"one": OriginSpec(name="one", targets=(A_INTERNAL,))}),
+    ("preserve_host", "true", True),
+    ("origin_connect_timeout", "1.5", 1.5),
+    ("origin_read_timeout", "30", 30.0),
+    ("origin_max_connections", "8", 8),
+    ("trusted_proxies", "10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
+    ("health_path", "/alive", "/alive"),
+    ("choose_origin", "operator:concat", None),
     ("config_file", "", None),
     ("key_service", "operator:not_", None),
     ("render_rejection", "operator:getitem", None),
@@ -82,7 +95,9 @@ ENVIRONMENT = [
     ("name", "text", "value"), ENVIRONMENT, ids=[f"{n}={t}"[:50] for n, t, _ in ENVIRONMENT]
 )
 def test_a_value_of_the_environment(name: str, text: str, value: object) -> None:
-    settings = from_environment(**{name: text})
+    # It can only choose among some.
+    others = {"origins": '{"one": "https://a.internal"}'} if name == "choose_origin" else {}
+    settings = from_environment(**others, **{name: text})
     found = getattr(settings, name)
     if name in HOOKS:
         assert found.__name__ == text.partition(":")[2].rstrip("_") + ("_" if text.endswith("_") else "")
