@@ -47,6 +47,8 @@ Hook = Callable[[Decision, Environ], None]
 
 CONSUMER: Final = "apikey_guard.consumer"
 DECISION: Final = "apikey_guard.decision"
+#: Why a request that was allowed got no answer from behind the guard, for what logs it.
+UNANSWERED: Final = "apikey_guard.unanswered"
 
 _PASSED = Allow()
 # Looked up once: an enum member costs more than everything else in its line.
@@ -212,10 +214,12 @@ class Guard:
         """The response for a Deny: the same bytes from every adapter. Counts and logs it.
 
         What runs after it (an error page, an access log) sees no credential and no forged
-        identity header either: both are removed from the environ.
+        identity header either: both are removed from the environ, which holds the Deny instead.
 
         :param path: as in :meth:`check`.
         """
+        environ[CONSUMER] = None
+        environ[DECISION] = deny
         try:
             rule = self._rule(path, environ)
             if rule.hiding is not None:
@@ -233,6 +237,7 @@ class Guard:
         :param reason: why an origin gave no answer.
         :param path: as in :meth:`check`.
         """
+        environ[UNANSWERED] = reason
         try:
             self._counters.count_unanswered(reason)
             return self._rejections.make(Deny(reason), self._rule(path, environ), environ)

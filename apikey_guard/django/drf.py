@@ -168,9 +168,12 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
         if deny is None:
             return True
         if deny.reason is Reason.INSUFFICIENT_SCOPE:
-            raise PermissionDenied(
-                guard.reject(deny, inner.META, inner.path_info).detail or None, deny.reason.value
-            )
+            # The browsable API also asks whether another method would be allowed, for its forms: what
+            # was decided about this request stays.
+            kept = {key: inner.META[key] for key in (CONSUMER, DECISION)}
+            detail = guard.reject(deny, inner.META, inner.path_info).detail
+            inner.META.update(kept)
+            raise PermissionDenied(detail or None, deny.reason.value)
         return False
 
 

@@ -14,16 +14,19 @@ from blinker import Namespace
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
+from apikey_guard.assembly import make_forwarder
+from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Question
 from apikey_guard.core.model import Allow, Decision, Deny, Rejection
 from apikey_guard.core.routing import Access
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
-from apikey_guard.guard import CONSUMER, DECISION, Environ, Guard
-from apikey_guard.wsgi import unicode_path
+from apikey_guard.forwarding import AIM, Forwarder
+from apikey_guard.guard import DECISION, Environ, Guard
+from apikey_guard.wsgi import refusing, unicode_path
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _signals = Namespace()
 
@@ -45,9 +48,10 @@ class Entrance:
 
     :param app: whose ``wsgi_app`` is wrapped and whose requests are looked at first.
     :param guard: decides.
+    :param clock: for the time that a failing origin rests.
     """
 
-    def __init__(self, app: Flask, guard: Guard) -> None:
+    def __init__(self, app: Flask, guard: Guard, clock: Clock) -> None:
         self._app = app
         self._guard = guard
         self._views = Views(app)
@@ -64,7 +68,9 @@ class Entrance:
             environ[key] = decision if decision.__class__ is Allow else settle(environ, path, decision)
             return behind(environ, start_response)
 
-        app.wsgi_app = wsgi_app  # type: ignore[method-assign]  # as Flask documents it for middleware
+        forwarder = make_forwarder(guard.settings, clock, app=behind, refuse=refusing(guard))
+        entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app, behind)
+        app.wsgi_app = entered  # type: ignore[method-assign]  # as Flask documents it for middleware
         preprocess, enter = app.preprocess_request, self._enter
 
         def preprocess_request(*context: Any) -> Any:
@@ -78,14 +84,35 @@ class Entrance:
 
     # -- around wsgi_app -----------------------------------------------------------------------
 
+    def _forwarding(
+        self, forwarder: Forwarder, wsgi_app: WSGIApplication, behind: WSGIApplication
+    ) -> WSGIApplication:
+        """The way in where some routes have an origin; ``behind`` answers what is refused there too."""
+
+        def forwarding(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            path = _path(environ)
+            deny = forwarder.take_aim(environ, path)
+            if deny is None and environ[AIM] is None:
+                return wsgi_app(environ, start_response)
+            # No view of the app's will answer this, so none is asked for its mark.
+            decision = self._guard.begin(environ, path) if deny is None else deny
+            environ[self._key] = settled = self._concluded(environ, path, decision)
+            return (forwarder if isinstance(settled, Allow) else behind)(environ, start_response)
+
+        return forwarding
+
     def _settle(self, environ: Environ, path: str, pending: Decision | Question) -> Allow | _Refused:
         """What becomes of a request that was no hit: its view's mark, then the key service."""
         guard = self._guard
         access = self._access(environ)
         if access != "required":
             pending = guard.relax(environ, path, pending, access)
+        return self._concluded(environ, path, pending)
+
+    def _concluded(self, environ: Environ, path: str, pending: Decision | Question) -> Allow | _Refused:
+        """What becomes of a request whose view has nothing to say about it."""
         if isinstance(pending, Question):
-            pending = guard.conclude(pending, guard.ask(pending), environ)
+            pending = self._guard.conclude(pending, self._guard.ask(pending), environ)
         return pending if isinstance(pending, Allow) else self._refuse(environ, path, pending)
 
     def _access(self, environ: Environ) -> Access:
@@ -104,10 +131,7 @@ class Entrance:
         return self._views.mark(rule.endpoint, environ.get("REQUEST_METHOD")).access
 
     def _refuse(self, environ: Environ, path: str, deny: Deny) -> _Refused:
-        rejection = self._guard.reject(deny, environ, path)
-        environ[CONSUMER] = None
-        environ[DECISION] = deny
-        return _Refused(deny, rejection)
+        return _Refused(deny, self._guard.reject(deny, environ, path))
 
     # -- inside the request context ------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from django.apps import apps  # isort: skip
 from django.test import Client
 from django.test.utils import override_settings
 from django.urls import path
+from rest_framework.exceptions import PermissionDenied  # type: ignore[import-untyped]
 from rest_framework.permissions import IsAuthenticated  # type: ignore[import-untyped]
 from rest_framework.response import Response  # type: ignore[import-untyped]
 from rest_framework.views import APIView  # type: ignore[import-untyped]
@@ -46,11 +47,21 @@ class Fixed(Things):
     permission_classes = [HasScopes.of("write")]  # noqa: RUF012
 
 
+class Asking(Things):
+    """Asks whether another method would be allowed, as the browsable API does for its forms."""
+
+    def get(self, request: Any) -> Any:
+        with pytest.raises(PermissionDenied):
+            Fixed.permission_classes[0]().has_permission(request, self)
+        return Response({"may_read": HasScopes.of("read")().has_permission(request, self)})
+
+
 class Urls:
     urlpatterns = [  # noqa: RUF012
         path("things/", Things.as_view()),
         path("scoped/", Scoped.as_view()),
         path("fixed/", Fixed.as_view()),
+        path("asking/", Asking.as_view()),
     ]
 
 
@@ -122,3 +133,10 @@ def test_openapi_describes_the_locations() -> None:
     assert {"type": "apiKey", "in": "header", "name": "apikey"}.items() <= scheme.get_security_definition(
         None
     )[0].items()
+
+
+@BEHIND
+def test_asking_about_a_scope_that_lacks_leaves_the_request_allowed(middleware: list[str]) -> None:
+    with override_settings(MIDDLEWARE=middleware):
+        response = Client().get("/asking/", headers={"apikey": KEY})
+    assert (response.status_code, response.json()) == (200, {"may_read": True})
