@@ -284,7 +284,7 @@ def _read_ahead(stream: BinaryIO, frame: Framing) -> Iterator[bytes]:
 
 def _read_no_further_ahead(stream: object) -> None:
     """Keep gunicorn from reading a MiB of the body ahead, which it would copy for each of our pieces."""
-    unreader = getattr(getattr(stream, "reader", None), "unreader", None)
+    unreader: Any = getattr(getattr(stream, "reader", None), "unreader", None)
     if hasattr(unreader, "max_body_chunk"):
         unreader.max_body_chunk = _PIECE_BYTES
 

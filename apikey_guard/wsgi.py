@@ -16,6 +16,8 @@ from apikey_guard.settings import Settings
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from apikey_guard.forwarding import Refuse
+
 
 class GuardMiddleware:
     """Lets a request reach the wrapped app only if the guard allows it.
@@ -48,7 +50,7 @@ class GuardMiddleware:
     ) -> None:
         self.guard = Guard(settings, clock=clock, **given) if guard is None else guard
         self._begin: Callable[[Environ, str], Decision | Question] = self.guard.begin
-        self._forwarder = make_forwarder(self.guard.settings, clock, app=app, refuse=self._unanswered)
+        self._forwarder = make_forwarder(self.guard.settings, clock, app=app, refuse=refusing(self.guard))
         if self._forwarder is not None:
             app, self._begin = self._forwarder, self._aimed
         if app is None:
@@ -81,9 +83,15 @@ class GuardMiddleware:
         deny = self._forwarder.take_aim(environ, path) if self._forwarder is not None else None
         return self.guard.begin(environ, path) if deny is None else deny
 
-    def _unanswered(self, reason: Reason, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+
+def refusing(guard: Guard) -> Refuse:
+    """What answers an allowed request that cannot be forwarded: the guard's rejections."""
+
+    def refuse(reason: Reason, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = unicode_path(environ.get("PATH_INFO", ""))
-        return _respond(self.guard.unanswered(reason, environ, path), environ, start_response)
+        return _respond(guard.unanswered(reason, environ, path), environ, start_response)
+
+    return refuse
 
 
 def _respond(rejection: Rejection, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

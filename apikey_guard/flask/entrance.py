@@ -70,7 +70,7 @@ class Entrance:
 
         forwarder = make_forwarder(guard.settings, clock, app=behind, refuse=refusing(guard))
         entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app, behind)
-        app.wsgi_app = entered  # type: ignore[method-assign]  # as Flask documents it for middleware
+        app.wsgi_app = entered  # type: ignore[method-assign, assignment]  # as Flask documents it for middleware
         preprocess, enter = app.preprocess_request, self._enter
 
         def preprocess_request(*context: Any) -> Any:
@@ -94,9 +94,10 @@ class Entrance:
             deny = forwarder.take_aim(environ, path)
             if deny is None and environ[AIM] is None:
                 return wsgi_app(environ, start_response)
-            # No view of the app's will answer this, so none is asked for its mark.
             decision = self._guard.begin(environ, path) if deny is None else deny
-            environ[self._key] = settled = self._concluded(environ, path, decision)
+            # Where no view will answer, none is asked for its mark; the hook may still leave it to one.
+            settle = self._settle if deny is None and environ[AIM].path is None else self._concluded
+            environ[self._key] = settled = settle(environ, path, decision)
             return (forwarder if isinstance(settled, Allow) else behind)(environ, start_response)
 
         return forwarding

@@ -75,7 +75,7 @@ class ApiKeyGuard:
             guard = Guard(settings, clock=self._clock)
         app.extensions[EXTENSION] = guard
         self._guards.add(guard)
-        Entrance(app, guard)
+        Entrance(app, guard, self._clock)
         app.cli.add_command(make_commands(app, guard))
 
     # -- marks ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import deque
 from typing import Final
 
@@ -30,6 +31,8 @@ class Pool:
         self._condition = threading.Condition(threading.Lock())
         self._waiting = 0
         self._closed = False
+        # For an app that is thrown away without being closed, as those of tests are.
+        weakref.finalize(self, _close_all, self._idle)
 
     def take(self) -> Connection | None:
         """An idle connection that is still of use, or None: there is a place for a new one.
@@ -95,5 +98,9 @@ class Pool:
 
     def abandon(self) -> None:
         """Close what is idle without taking the lock."""
-        while self._idle:
-            self._idle.pop().close()
+        _close_all(self._idle)
+
+
+def _close_all(connections: deque[Connection]) -> None:
+    while connections:
+        connections.pop().close()
