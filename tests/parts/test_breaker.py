@@ -1,0 +1,108 @@
+"""When the key service is asked and when it is spared, by a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from apikey_guard.breaker import Breaker
+from apikey_guard.testing import ManualClock
+from tests.harness.guarded import at_once
+
+# A pause is a second with jitter: half as long at least, half as long again at most.
+SHORTEST, LONGEST = 0.5, 1.5
+PROBE = 4.0
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def breaker(clock: ManualClock) -> Breaker:
+    return Breaker(clock, probe_timeout=PROBE)
+
+
+def play(breaker: Breaker, outcomes: str) -> None:
+    for outcome in outcomes:
+        (breaker.succeeded if outcome == "+" else breaker.failed)()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "opens"),
+    [
+        pytest.param("-" * 9, False, id="too few to tell"),
+        pytest.param("-" * 10, True, id="ten failures"),
+        pytest.param("+" * 5 + "-" * 5, True, id="half of them"),
+        pytest.param("+" * 6 + "-" * 5, False, id="less than half"),
+        pytest.param("+" * 100 + "-" * 9, False, id="a run of failures among many answers"),
+        pytest.param("-+" * 4 + "--", True, id="mixed, half and more"),
+    ],
+)
+def test_it_opens_by_rate_and_volume(breaker: Breaker, outcomes: str, opens: bool) -> None:
+    play(breaker, outcomes)
+    assert breaker.is_open is opens
+    assert breaker.admits() is not opens
+
+
+@pytest.mark.parametrize(("seconds", "opens"), [(0, True), (9, True), (11, True), (20, False), (60, False)])
+def test_what_was_long_ago_counts_no_more(
+    breaker: Breaker, clock: ManualClock, seconds: float, opens: bool
+) -> None:
+    play(breaker, "-" * 9)
+    clock.advance(seconds)
+    play(breaker, "-")
+    assert breaker.is_open is opens
+
+
+def test_open_it_admits_nobody_until_the_pause_is_over(breaker: Breaker, clock: ManualClock) -> None:
+    play(breaker, "-" * 10)
+    assert SHORTEST <= breaker.retry_after() <= LONGEST
+    clock.advance(SHORTEST - 0.01)
+    assert not breaker.admits()
+    clock.advance(LONGEST)
+    assert breaker.retry_after() == 0
+    assert breaker.admits()
+
+
+def test_half_open_one_probe_goes_out_at_a_time(breaker: Breaker, clock: ManualClock) -> None:
+    play(breaker, "-" * 10)
+    clock.advance(LONGEST)
+    assert sum(at_once([breaker.admits] * 20)) == 1
+    assert breaker.is_open
+
+
+def test_a_probe_that_succeeds_closes_it_and_forgets(breaker: Breaker, clock: ManualClock) -> None:
+    play(breaker, "-" * 10)
+    clock.advance(LONGEST)
+    assert breaker.admits()
+    breaker.succeeded()
+    assert not breaker.is_open
+    play(breaker, "-" * 9)
+    assert not breaker.is_open
+
+
+def test_a_probe_that_fails_begins_another_pause(breaker: Breaker, clock: ManualClock) -> None:
+    play(breaker, "-" * 10)
+    clock.advance(LONGEST)
+    assert breaker.admits()
+    breaker.failed()
+    assert not breaker.admits()
+    assert breaker.retry_after() >= SHORTEST
+
+
+def test_a_probe_that_never_reports_is_given_up(breaker: Breaker, clock: ManualClock) -> None:
+    play(breaker, "-" * 10)
+    clock.advance(LONGEST)
+    assert breaker.admits()
+    clock.advance(PROBE - 0.01)
+    assert not breaker.admits()
+    clock.advance(0.02)
+    assert breaker.admits()
+
+
+def test_v15_the_pauses_of_several_processes_differ(clock: ManualClock) -> None:
+    breakers = [Breaker(clock, probe_timeout=PROBE) for _ in range(20)]
+    for breaker in breakers:
+        play(breaker, "-" * 10)
+    assert len({breaker.retry_after() for breaker in breakers}) > 1
