@@ -44,9 +44,9 @@ class Pool:
         condition = self._condition
         while True:
             with condition:
+                if not self._idle and not self._free:
+                    self._wait()
                 if not self._idle:
-                    if self._free <= 0:
-                        self._wait()
                     self._free -= 1
                     return None
                 connection = self._idle.pop()
@@ -63,19 +63,20 @@ class Pool:
     def _wait(self) -> None:
         self._waiting += 1
         try:
-            if not self._condition.wait_for(lambda: self._free > 0, self._patience):
+            if not self._condition.wait_for(lambda: self._free or self._idle, self._patience):
                 raise OriginBusy("busy", "as many connections as it may have are in use")
         finally:
             self._waiting -= 1
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection whose answer was read to its end."""
+        """Keep a connection whose answer was read to its end, or hand it to who waits for one."""
         connection.idle_since = time.monotonic()
         with self._condition:
-            if not self._closed and not self._waiting:
+            if not self._closed:
                 self._idle.append(connection)
+                if self._waiting:
+                    self._condition.notify()
                 return
-        # Somebody waits for a place: whoever that is makes a connection of its own.
         connection.close()
         self.let_go()
 

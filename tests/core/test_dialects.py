@@ -95,8 +95,8 @@ def test_each_scheme_that_is_looked_at_is_challenged() -> None:
         (EVERYWHERE[:2], "Send the key in the header `apikey` or the query parameter `key`."),
         (
             EVERYWHERE,
-            "Send the key in the header `apikey`, the query parameter `key`, the header `Authorization` with "
-            + "the scheme `Bearer`, the cookie `k` or the body field `key`.",
+            "Send the key in the header `apikey`, the query parameter `key`, the header `Authorization` with \
+the scheme `Bearer`, the cookie `k` or the body field `key`.",
         ),
     ],
     ids=["one", "two", "all kinds"],
