@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any, Final
 
@@ -32,18 +31,14 @@ from apikey_guard.core.model import (
     Rejection,
 )
 from apikey_guard.core.routing import Access, is_canonical
-from apikey_guard.counters import Counters
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
 from apikey_guard.openapi import security_schemes
 from apikey_guard.rejections import Rejections
 from apikey_guard.settings import Settings, load_settings
+from apikey_guard.telling import Telling, fault
 from apikey_guard.verifier import Verifier
 
-logger = logging.getLogger("apikey_guard")
-
 Environ = dict[str, Any]  # of WSGI, or Django's request.META: holds objects of every kind
-
-Hook = Callable[[Decision, Environ], None]
 
 CONSUMER: Final = "apikey_guard.consumer"
 DECISION: Final = "apikey_guard.decision"
@@ -85,9 +80,8 @@ class Guard:
         self._max_length = settings.key_max_length
         self._secret = settings.fingerprint_secret
         self._rejections = Rejections(settings)
-        self._on_decision = settings.on_decision
-        self._counters = Counters()
-        self._count_hit = self._counters.hit
+        self._telling = Telling(settings.on_decision)
+        self._count_hit, self._watched = self._telling.count_hit, settings.on_decision is not None
 
     # -- one request ---------------------------------------------------------------------------
 
@@ -150,7 +144,7 @@ class Guard:
                         return self._admit(environ, rule, entry, decision)
             return self._miss(environ, rule, settle(rule, found))
         except Exception as error:  # noqa: BLE001 - the guard's own edge: a fault is a 500, never a pass
-            return _fault(error)
+            return fault(error)
 
     def ask(self, question: Question) -> Outcome:
         """The second step: the answer, from the key service or from what is remembered."""
@@ -171,7 +165,7 @@ class Guard:
         try:
             return self._conclude(question, outcome, environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
-            return _fault(error)
+            return fault(error)
 
     def relax(
         self, environ: Environ, path: str, pending: Decision | Question, access: Access
@@ -192,7 +186,7 @@ class Guard:
                 return self._admit_nobody(environ, rule, Allow(route=rule.label, anonymous=True))
             return pending
         except Exception as error:  # noqa: BLE001 - the guard's own edge
-            return _fault(error)
+            return fault(error)
 
     def require(self, environ: Environ, scopes: Collection[str]) -> Deny | None:
         """The Deny for a request that was allowed but whose credential lacks one of these scopes.
@@ -225,11 +219,11 @@ class Guard:
             if rule.hiding is not None:
                 rule.hiding.hide(environ)
             self._identity.clear(environ)
-            self._tell(deny, environ)
+            self._telling.tell(deny, environ)
             return self._rejections.make(deny, rule, environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
-            _fault(error)
-            return self._rejections.of_fault(self._policy.default)
+            fault(error)
+            return self._rejections.offault(self._policy.default)
 
     def unanswered(self, reason: Reason, environ: Environ, path: str) -> Rejection:
         """The response for a request that was allowed, but which nothing behind the guard answers.
@@ -239,11 +233,11 @@ class Guard:
         """
         environ[UNANSWERED] = reason
         try:
-            self._counters.count_unanswered(reason)
+            self._telling.tell_unanswered(reason)
             return self._rejections.make(Deny(reason), self._rule(path, environ), environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
-            _fault(error)
-            return self._rejections.of_fault(self._policy.default)
+            fault(error)
+            return self._rejections.offault(self._policy.default)
 
     # -- the first step ------------------------------------------------------------------------
 
@@ -318,11 +312,11 @@ class Guard:
                 decision = None  # the credential may be in the body, which is not read here
         environ[DECISION] = decision
         if decision is not None:
-            self._tell(decision, environ)
+            self._telling.tell(decision, environ)
         return _PASSED
 
     def _observe_outcome(self, question: Question, outcome: Outcome) -> None:
-        self._tell(conclude(question, outcome), None)
+        self._telling.tell(conclude(question, outcome), None)
 
     # -- the third step ------------------------------------------------------------------------
 
@@ -339,8 +333,8 @@ class Guard:
         environ[CONSUMER] = entry
         environ[DECISION] = decision
         self._count_hit()
-        if self._on_decision is not None:
-            self._call_hook(self._on_decision, decision, environ)
+        if self._watched:
+            self._telling.call_hook(decision, environ)
         return decision
 
     def _admit_nobody(self, environ: Environ, rule: Rule, decision: Allow) -> Allow:
@@ -352,23 +346,8 @@ class Guard:
             self._identity.clear(environ)
         environ[CONSUMER] = None
         environ[DECISION] = decision
-        self._tell(decision, environ)
+        self._telling.tell(decision, environ)
         return decision
-
-    def _tell(self, decision: Decision, environ: Environ | None) -> None:
-        """Count a decision, log it if it is a Deny, and call the hook."""
-        self._counters.count(decision)
-        if isinstance(decision, Deny):
-            shown = decision.fingerprint.hex()[:12] if decision.fingerprint else "-"
-            logger.info("denied: %s (route %s, key %s)", decision.reason, decision.route or "-", shown)
-        if self._on_decision is not None and environ is not None:
-            self._call_hook(self._on_decision, decision, environ)
-
-    def _call_hook(self, hook: Hook, decision: Decision, environ: Environ) -> None:
-        try:
-            hook(decision, environ)
-        except Exception as error:  # noqa: BLE001 - the hook only watches; what it raises changes nothing
-            logger.error("the hook on_decision raised %s", type(error).__name__)
 
     # -- the keeper's side ---------------------------------------------------------------------
 
@@ -404,7 +383,7 @@ class Guard:
 
     def stats(self) -> Mapping[str, int | bool]:
         """What this process has decided and remembers, as numbers with stable names."""
-        return {**self._counters.read(), **self._verifier.stats()}
+        return {**self._telling.read(), **self._verifier.stats()}
 
     def openapi_security_scheme(self) -> dict[str, dict[str, str]]:
         """How keys are sent, as ``components.securitySchemes`` of an OpenAPI 3 document."""
@@ -423,16 +402,6 @@ class Guard:
         self.close()
 
 
-def _fault(error: Exception) -> Deny:
-    """An unexpected exception is a 500 made by the guard. Its text may hold anything: not logged."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = "?" if trace is None else f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"
-    logger.error("the guard failed with %s at %s: answered with 500", type(error).__name__, where)
-    return Deny(Reason.INTERNAL_ERROR)
-
-
 def _unanswered(error: Exception) -> Outcome:
-    _fault(error)
+    fault(error)
     return Outcome(error=KeyServiceUnavailable("error"))

@@ -46,6 +46,7 @@ PLACES: Mapping[str, int] = {
     "apikey_guard.settings_origins": GUARD,
     "apikey_guard.settings_rules": GUARD,
     "apikey_guard.settings_sources": GUARD,
+    "apikey_guard.telling": GUARD,
     "apikey_guard.verification": GUARD,
     "apikey_guard.verifier": GUARD,
     "apikey_guard.cli": ADAPTER,
