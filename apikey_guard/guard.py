@@ -223,7 +223,7 @@ class Guard:
             return self._rejections.make(deny, rule, environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
-            return self._rejections.offault(self._policy.default)
+            return self._rejections.of_fault(self._policy.default)
 
     def unanswered(self, reason: Reason, environ: Environ, path: str) -> Rejection:
         """The response for a request that was allowed, but which nothing behind the guard answers.
@@ -237,7 +237,7 @@ class Guard:
             return self._rejections.make(Deny(reason), self._rule(path, environ), environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
-            return self._rejections.offault(self._policy.default)
+            return self._rejections.of_fault(self._policy.default)
 
     # -- the first step ------------------------------------------------------------------------
 
