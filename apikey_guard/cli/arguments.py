@@ -7,8 +7,8 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, Protocol
 
 from apikey_guard.cli.console import Console
 from apikey_guard.errors import SettingsError
@@ -17,6 +17,13 @@ from apikey_guard.settings_sources import from_text
 
 Command = Callable[[argparse.Namespace, Console], int]
 Commands = argparse._SubParsersAction  # the only name that the type has
+
+
+class Load(Protocol):
+    """Loads settings."""
+
+    def __call__(self, given: Mapping[str, object], /, *, config_file: str | None) -> Settings: ...
+
 
 # The formatter that keeps line breaks of the examples keeps those of the description too.
 _HELP_WIDTH: Final = 80
@@ -68,6 +75,11 @@ def add_command(
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """The options that :func:`read_settings` reads."""
     parser.add_argument("--config", metavar="FILE", help="settings file (TOML)")
+    add_set(parser)
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """The option for single settings."""
     parser.add_argument(
         "--set",
         metavar="NAME=VALUE",
@@ -77,9 +89,10 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_settings(options: argparse.Namespace) -> ReadSettings:
+def read_settings(options: argparse.Namespace, *, load: Load = load_settings) -> ReadSettings:
     """The settings that hold: ``--set`` over environment over file over default.
 
+    :param load: makes them of what ``--set`` gives, and of the file.
     :raises SettingsError: lists every problem.
     """
     given: dict[str, object] = {}
@@ -99,7 +112,7 @@ def read_settings(options: argparse.Namespace) -> ReadSettings:
     sys.path.append(os.getcwd())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        settings = load_settings(given, config_file=options.config)
+        settings = load(given, config_file=options.config)
     return ReadSettings(settings, tuple(str(warning.message) for warning in caught))
 
 

@@ -11,6 +11,7 @@ from apikey_guard.cli.arguments import Commands, ReadSettings, add_command, add_
 from apikey_guard.cli.asking import ask, made_up_key
 from apikey_guard.cli.console import Console, printable, shortened
 from apikey_guard.cli.findings import Finding, Level, about_files, about_settings
+from apikey_guard.cli.origins import about_origins
 from apikey_guard.errors import KeyFileError, SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings
 
@@ -25,14 +26,14 @@ def add_to(commands: Commands[argparse.ArgumentParser]) -> None:
         commands,
         "check",
         _check,
-        summary="check the settings and ask the key service about a made-up key",
-        description="Prints every setting with where it came from; secrets are masked. "
-        "Exit status: 0 fine (warnings are), 1 problems.",
+        summary="check the settings, the key service and the origins",
+        description="Prints every setting with where it came from, secrets masked; asks the key service "
+        "about a made-up key; connects to the origins. Exit status: 0 fine (warnings are), 1 problems.",
         examples="apikey-guard check --config guard.toml\n"
         "apikey-guard check --set validator_url=http://127.0.0.1:8181/verify",
     )
     add_settings(parser)
-    parser.add_argument("--offline", action="store_true", help="do not ask the key service")
+    parser.add_argument("--offline", action="store_true", help="ask neither the key service nor the origins")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -59,6 +60,8 @@ def _findings(read: ReadSettings, console: Console, *, offline: bool) -> Iterato
     settings = read.settings
     if not offline:
         yield _key_service(settings, console)
+        with console.waiting("connecting to the origins"):
+            yield from [*about_origins(settings)]
     yield Finding(Level.GOOD, _revocation(settings))
     yield from about_settings(settings)
     yield from about_files(settings)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from apikey_guard.cli import serve
+from apikey_guard.cli import keys_serve
 from apikey_guard.cli.arguments import Commands, add_command, line_from_stdin
 from apikey_guard.cli.console import Console, printable
 from apikey_guard.keyservice.keyfile import KeyEntry, KeyState
@@ -37,7 +37,7 @@ def add_to(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_create(below)
     _add_list(below)
     _add_revoke(below)
-    _add_file(serve.add_to(below))
+    _add_file(keys_serve.add_to(below))
 
 
 def _add_create(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NoReturn
 
-from apikey_guard.cli import check, demo, keys, verify
+from apikey_guard.cli import check, demo, keys, serve, verify
 from apikey_guard.cli.arguments import Command
 
-_DESCRIPTION: Final = "API keys checked inside your web app: make keys, check the settings, see it work."
+_DESCRIPTION: Final = (
+    "API keys checked inside your web app, or before it: run a gateway, make keys, see it work."
+)
 
 _STATUS: Final = """\
 exit status:
@@ -67,7 +69,7 @@ def _make_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"apikey-guard {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for module in (demo, check, verify, keys):
+    for module in (demo, serve, check, verify, keys):
         module.add_to(commands)
     return parser
 

@@ -51,7 +51,7 @@ class Server:
     """
 
     def __init__(self, app: WSGIApplication, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        with _listening(host, port) as listening:
+        with listen(host, port) as listening:
             self._server = make_server(
                 host, port, app, threaded=True, request_handler=QuietHandler, fd=listening.fileno()
             )
@@ -64,8 +64,7 @@ class Server:
     @property
     def url(self) -> str:
         """``http://HOST:PORT``, as it can be reached from this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - read, not bound
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return url_of(self.host, self.port)
 
     def wait(self) -> None:
         """Return when the server has stopped."""
@@ -85,18 +84,33 @@ class Server:
         self.stop()
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    # Made here, because werkzeug ends the whole process where a port is taken.
+def listen(host: str, port: int, *, backlog: int = 128, option: str = "--port") -> socket.socket:
+    """A socket that listens.
+
+    :param host: name or address; ``::`` is every address, of IPv4 too.
+    :param port: 0 takes a free one.
+    :param backlog: connections that wait to be accepted.
+    :param option: of the command line, where another address could be given.
+    :raises PortError: where that address is taken or not ours.
+    """
+    # Made here, because werkzeug ends the whole process where a port is taken, and gunicorn tries on.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=128)
+        return socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=both)
     except OSError as error:
         what = {
-            errno.EADDRINUSE: "is in use by another program; choose another --port",
-            errno.EACCES: "is reserved for the administrator; choose a --port above 1023",
-            errno.EADDRNOTAVAIL: "is no address of this machine; choose another --host",
+            errno.EADDRINUSE: f"is in use by another program; choose another {option}",
+            errno.EACCES: f"is reserved for the administrator; choose a port above 1023 with {option}",
+            errno.EADDRNOTAVAIL: "is no address of this machine",
         }.get(error.errno or 0, f"cannot be listened on ({error.strerror})")
         raise PortError(f"{host}:{port} {what}") from None
+
+
+def url_of(host: str, port: int) -> str:
+    """``http://HOST:PORT``, as it can be reached from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def watched(app: WSGIApplication, watch: Watch) -> WSGIApplication:
