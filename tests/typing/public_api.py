@@ -20,6 +20,7 @@ from apikey_guard import (
     Verdict,
     load_settings,
 )
+from apikey_guard.gateway import create_app
 
 
 def plain_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -56,6 +57,16 @@ guarded: WSGIApplication = GuardMiddleware(
     routes=[Route("/health", access="public"), Route("/admin/*", scopes=("admin",), methods=("GET",))],
     on_decision=count,
     render_rejection=our_words,
+)
+gateway: WSGIApplication = create_app(
+    validator_url="https://keys.example.com/verify",
+    origins={"api": "https://api.internal", "reports": ["https://r1.internal", "https://r2.internal"]},
+    origin="api",
+    routes=[Route("/v2/reports/*", origin="reports", strip_prefix=True)],
+    choose_origin=lambda environ, consumer: "reports" if consumer and "beta" in consumer.scopes else None,
+)
+gateway_of_settings: WSGIApplication = create_app(
+    load_settings({"keys_file": "keys.toml", "origin": "https://api.internal"})
 )
 own_keys: WSGIApplication = GuardMiddleware(plain_app, key_service=from_our_database)
 
