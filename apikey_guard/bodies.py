@@ -83,7 +83,7 @@ def _read(stream: BinaryIO, size: int) -> bytes:
     while size > 0:
         try:
             piece = stream.read(min(size, _PIECE))
-        except OSError as error:
+        except Exception as error:  # each server has errors of its own for a body that is broken or cut
             raise BadRequest("the body ended too early") from error
         if not piece:
             break

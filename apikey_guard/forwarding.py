@@ -307,5 +307,5 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
 def _read(stream: BinaryIO, size: int) -> bytes:
     try:
         return stream.read(size)
-    except (OSError, ValueError) as error:  # what servers raise about a body that is broken or cut
+    except Exception as error:  # each server has errors of its own for a body that is broken or cut
         raise BadRequest("the body ended too early") from error
