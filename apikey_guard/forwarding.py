@@ -222,14 +222,15 @@ class Forwarder:
 
     def _of_this_process(self) -> Mapping[str, OriginClient]:
         pid = os.getpid()
-        clients = self._clients.get(pid)
+        known = self._clients
+        clients = known.get(pid)
         if clients is None:
-            inherited = [client for made in list(self._clients.values()) for client in made.values()]
             # Two threads may come here at once; the clients of one are then never used.
-            self._clients = {pid: self._clients.setdefault(pid, self._make_clients())}
-            clients = self._clients[pid]
-            for client in inherited:
-                client.abandon()
+            clients = known.setdefault(pid, self._make_clients())
+            self._clients = {pid: clients}
+            for made in [made for maker, made in list(known.items()) if maker != pid]:
+                for client in made.values():
+                    client.abandon()
         return clients
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 from apikey_guard.errors import OriginBusy
@@ -103,5 +104,6 @@ class Pool:
 
 
 def _close_all(connections: deque[Connection]) -> None:
-    while connections:
-        connections.pop().close()
+    with suppress(IndexError):  # there is no more; another thread may have taken the last one
+        while True:
+            connections.pop().close()
