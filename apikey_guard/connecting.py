@@ -26,12 +26,16 @@ def connect(
     """
     try:
         addresses = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError):
+    except (OSError, UnicodeError):
         raise TransportError("dns", "the host name does not resolve") from None
     last: OSError = OSError("no address")
     for tried, (kind, type_, number, _, address) in enumerate(addresses):
         seconds = remaining()
-        sock = socket.socket(kind, type_, number)
+        try:
+            sock = socket.socket(kind, type_, number)
+        except OSError as error:  # IPv6 where the system speaks none, or no descriptor is left
+            last = error
+            continue
         try:
             for option in options:
                 sock.setsockopt(*option)
