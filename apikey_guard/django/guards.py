@@ -40,6 +40,13 @@ _EDITED_HEADERS: Final = (
 )
 
 
+# A view answers with a response of Django's, which cannot be streamed both ways.
+_NOT_FORWARDED: Final = (
+    "Django's middleware forwards nothing; put apikey_guard.GuardMiddleware around the WSGI application "
+    "in wsgi.py instead"
+)
+
+
 def given_settings() -> Mapping[str, object]:
     """The dictionary ``APIKEY_GUARD`` of Django's settings; an empty one where there is none.
 
@@ -66,7 +73,12 @@ def read_settings() -> Settings:
             module, _, attribute = value.rpartition(".")
             value = f"{module}:{attribute}"
         framework[str(name)] = value
-    return load_settings(framework=framework)
+    settings = load_settings(framework=framework)
+    routed = [route.path for route in settings.routes if route.origin is not None]
+    if settings.origin is not None or settings.choose_origin is not None or routed:
+        named = f" (routes {', '.join(routed)})" if routed else ""
+        raise SettingsError([f"origin{named}: {_NOT_FORWARDED}"])
+    return settings
 
 
 def own_setting(name: str) -> object:

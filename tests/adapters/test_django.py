@@ -289,6 +289,17 @@ def test_a16_a_mark_stays_with_the_url_it_was_written_for() -> None:
     assert send_sync("GET", "/included/ping/").status_code == 401
 
 
+def test_x18_an_origin_is_refused_as_nothing_would_be_sent_there(keys: FakeKeyService) -> None:
+    for given in (
+        {"ORIGIN": "https://api.internal"},
+        {"ROUTES": [{"path": "/v2/*", "origin": "https://v2.internal"}]},
+        {"ORIGINS": {"v2": "https://v2.internal"}, "CHOOSE_ORIGIN": lambda environ, consumer: "v2"},
+    ):
+        settings = override_settings(APIKEY_GUARD={"KEY_SERVICE": keys, **given})
+        with settings, pytest.raises(SettingsError, match="around the WSGI application"):
+            send_sync("GET", "/private/")
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -297,6 +308,10 @@ def test_a16_a_mark_stays_with_the_url_it_was_written_for() -> None:
         ({}, ["apikey_guard.E002"]),
         ({"VALIDATOR_URL": "http://keys.example.com/"}, ["apikey_guard.E003"]),
         ({"VALIDATOR_URL": "https://keys.example.com/", "CACHE_TTL": -1}, ["apikey_guard.E004"]),
+        (
+            {"VALIDATOR_URL": "https://keys.example.com/", "ORIGIN": "https://api.internal"},
+            ["apikey_guard.E004"],
+        ),
         ([], ["apikey_guard.E004"]),
     ],
     ids=["fine", "unknown", "no-url", "http", "bad-value", "no-dictionary"],
