@@ -314,7 +314,7 @@ def test_x18_an_origin_is_refused_as_nothing_would_be_sent_there(keys: FakeKeySe
         ),
         ([], ["apikey_guard.E004"]),
     ],
-    ids=["fine", "unknown", "no-url", "http", "bad-value", "no-dictionary"],
+    ids=["fine", "unknown", "no-url", "http", "bad-value", "an-origin", "no-dictionary"],
 )
 def test_checks_of_settings(given: object, expected: list[str]) -> None:
     with override_settings(APIKEY_GUARD=given):
