@@ -37,7 +37,7 @@ def add_to(commands: Commands[argparse.ArgumentParser]) -> None:
         commands,
         "demo",
         _demo,
-        summary="see the guard at work: a key service and a guarded app on this machine",
+        summary="see the guard at work: a key service, a guarded app and a gateway on this machine",
         description="Prints addresses, keys and curl lines, then one line per decision until Ctrl-C. "
         "With --tour it calls by itself and ends; exit status 0 if every answer is as it should be.",
         examples="apikey-guard demo --tour\napikey-guard demo --port 8080",
@@ -69,9 +69,10 @@ def _live(console: Console, *, port: int) -> int:
 
 
 def _introduce(stage: Stage, console: Console) -> None:
-    url, acme, globex = stage.server.url, stage.keys["acme"], stage.keys["globex"]
+    url, gateway, acme, globex = stage.server.url, stage.gateway.url, stage.keys["acme"], stage.keys["globex"]
     title = console.paint
     console.say(f"{title('guarded app', 'title')}   {url}")
+    console.say(f"{title('gateway', 'title')}       {gateway}")
     console.say(f"{title('key service', 'title')}   {stage.validator_url}")
     console.say(f"{title('key file', 'title')}      {stage.keys_file}")
     console.say()
@@ -88,6 +89,7 @@ def _introduce(stage: Stage, console: Console) -> None:
         f"curl -i -d 'apikey={acme}&note=hi' {url}/hello",
         f"curl -i -H 'apikey: {acme}' {url}/admin/report",
         f"curl -i -H 'apikey: {globex}' {url}/admin/report",
+        f"curl -i -H 'apikey: {acme}' '{gateway}/v2/reports/may?page=2'",
         f"apikey-guard keys revoke acme --file {stage.keys_file}",
     ):
         console.say(f"  {line}")
@@ -103,7 +105,7 @@ def _line(seen: Seen, console: Console) -> str:
     decision, nothing = seen.decision, console.nothing
     outcome = consumer = fingerprint = cache = nothing
     if decision is not None:
-        outcome = "allowed" if isinstance(decision, Allow) else decision.reason.value
+        outcome = "allowed" if seen.reason is None else seen.reason.value
         if decision.consumer is not None and decision.consumer.username is not None:
             consumer = printable(decision.consumer.username)
         if decision.fingerprint is not None:
@@ -121,4 +123,4 @@ def _line(seen: Seen, console: Console) -> str:
         milliseconds(seen.seconds),
         str(seen.calls),
     )
-    return console.paint(line, "good" if isinstance(decision, Allow) else "bad")
+    return console.paint(line, "good" if isinstance(decision, Allow) and seen.reason is None else "bad")

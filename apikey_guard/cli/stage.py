@@ -1,4 +1,4 @@
-"""Where the demo plays: a real key service with a temporary key file, and an app behind the guard."""
+"""Where the demo plays: a key service with a temporary key file, a guarded app, a gateway and its origins."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from apikey_guard.cli.serving import Server, watched
-from apikey_guard.core.model import Consumer, Decision
+from apikey_guard.core.model import Consumer, Decision, Reason
 from apikey_guard.core.routing import Route
-from apikey_guard.guard import CONSUMER, Environ, Guard
+from apikey_guard.gateway import create_app as create_gateway
+from apikey_guard.guard import CONSUMER, UNANSWERED, Environ, Guard
 from apikey_guard.keyservice.keyfile_edit import create_key, revoke_key
 from apikey_guard.keyservice.serve import create_app
-from apikey_guard.settings import Settings
+from apikey_guard.settings import Settings, load_settings
 from apikey_guard.wsgi import GuardMiddleware
 
 if TYPE_CHECKING:
@@ -30,13 +31,17 @@ CONSUMERS: Final[Mapping[str, tuple[str, ...]]] = {
     "initech": ("read",),
     "hooli": ("read",),
 }
+#: The origins of the gateway; the second has a route, the first gets everything else.
+ORIGINS: Final = ("api", "reports")
 _DECISION: Final = "apikey_guard.demo.decision"
+_GATEWAY_TTL: Final = 10.0
 _MOST_BODY_BYTES: Final = 65_536
 
 
 class Seen(NamedTuple):
-    """One request to the guarded app, as it is answered.
+    """One request to the guarded app or to the gateway, as it is answered.
 
+    :param reason: why the guard, or the gateway, answered by itself.
     :param seconds: from the request to the first line of its answer.
     :param calls: how many calls the key service has had by then.
     """
@@ -45,14 +50,29 @@ class Seen(NamedTuple):
     path: str
     status: int
     decision: Decision | None
+    reason: Reason | None
     seconds: float
     calls: int
 
 
-class Stage:
-    """Both servers, from ``with`` to its end.
+class Arrived(NamedTuple):
+    """One request as it arrived at an origin.
 
-    :param watch: told of every request to the guarded app, just before it is answered.
+    :param target: path and query, as they were sent.
+    :param username: what ``X-Consumer-Username`` says.
+    """
+
+    origin: str
+    method: str
+    target: str
+    username: str | None
+    body: str
+
+
+class Stage:
+    """All servers, from ``with`` to its end.
+
+    :param watch: told of every request to the guarded app and the gateway, just before it is answered.
     :param port: of the guarded app; 0 takes a free one.
     :param cache_ttl: the setting of that name, in seconds.
     """
@@ -67,6 +87,8 @@ class Stage:
         self.calls = 0
         self.reached = 0
         self.leaked = 0
+        self.arrived: list[Arrived] = []
+        self._origins: dict[str, Server] = {}
 
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
@@ -80,6 +102,12 @@ class Stage:
             self.guard = stack.enter_context(Guard(self._settings()))
             app = watched(GuardMiddleware(self._app, guard=self.guard), self._tell)
             self.server = stack.enter_context(Server(app, port=self._port))
+            for name in ORIGINS:
+                self._origins[name] = Server(self._origin_app(name))
+                stack.callback(self.stop_origin, name)
+            gateway = create_gateway(self._gateway_settings())
+            stack.callback(gateway.close)
+            self.gateway = stack.enter_context(Server(watched(gateway, self._tell)))
             self._stack = stack.pop_all()
         return self
 
@@ -105,6 +133,14 @@ class Stage:
         """Listen again, at the same address."""
         self.key_service = Server(self._counted(self._key_service_app), port=self.key_service.port)
 
+    def stop_origin(self, name: str) -> None:
+        """From now on nobody listens there."""
+        self._origins[name].stop()
+
+    def start_origin(self, name: str) -> None:
+        """Listen again, at the same address."""
+        self._origins[name] = Server(self._origin_app(name), port=self._origins[name].port)
+
     def _settings(self) -> Settings:
         # Made by hand, not loaded: what the environment sets is meant for the reader's own app.
         return Settings(
@@ -118,6 +154,21 @@ class Stage:
             cache_ttl=self._cache_ttl,
         )
 
+    def _gateway_settings(self) -> Settings:
+        first, second = ORIGINS
+        return load_settings(
+            {
+                "validator_url": self.validator_url,
+                # Nothing has to grow old there while one watches.
+                "cache_ttl": max(self._cache_ttl, _GATEWAY_TTL),
+                "on_decision": _keep,
+                "origins": {name: server.url for name, server in self._origins.items()},
+                "origin": first,
+                "routes": [Route(f"/v2/{second}/*", origin=second, strip_prefix=True)],
+            },
+            environ={},
+        )
+
     def _counted(self, app: WSGIApplication) -> WSGIApplication:
         def counting(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             with self._lock:
@@ -129,26 +180,53 @@ class Stage:
     def _tell(self, environ: WSGIEnvironment, status: int, seconds: float) -> None:
         decision = environ.get(_DECISION)
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        self._watch(Seen(method, path, status, decision, seconds, self.calls))
+        reason = environ.get(UNANSWERED) or (None if decision is None else decision.reason)
+        self._watch(Seen(method, path, status, decision, reason, seconds, self.calls))
 
     def _app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """The app behind the guard: greets the consumer and shows what it was given."""
-        length = min(int(environ.get("CONTENT_LENGTH") or 0), _MOST_BODY_BYTES)
-        body = environ["wsgi.input"].read(length) if length else b""
         consumer = environ.get(CONSUMER)
-        seen = body.decode("utf-8", "replace")
-        given = [seen, *(value for value in environ.values() if isinstance(value, str))]
+        body = self._body_of(environ)
         with self._lock:
             self.reached += 1
-            self.leaked += any(key in text for text in given for key in self.keys.values())
         answer = {
             "hello": consumer.username if isinstance(consumer, Consumer) else "whoever you are",
             "scopes": sorted(consumer.scopes) if isinstance(consumer, Consumer) else [],
             "query_seen": environ.get("QUERY_STRING", ""),
-            "body_seen": seen,
+            "body_seen": body,
         }
-        start_response("200 OK", [("Content-Type", "application/json")])
-        return [json.dumps(answer).encode() + b"\n"]
+        return _json(answer, start_response)
+
+    def _origin_app(self, name: str) -> WSGIApplication:
+        """A server behind the gateway: shows what came to it."""
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            arrived = Arrived(
+                name,
+                environ["REQUEST_METHOD"],
+                environ["REQUEST_URI"],
+                environ.get("HTTP_X_CONSUMER_USERNAME"),
+                self._body_of(environ),
+            )
+            with self._lock:
+                self.arrived.append(arrived)
+            return _json(arrived._asdict(), start_response)
+
+        return app
+
+    def _body_of(self, environ: WSGIEnvironment) -> str:
+        """The body of a request, which is searched for keys as a whole on the way."""
+        length = min(int(environ.get("CONTENT_LENGTH") or 0), _MOST_BODY_BYTES)
+        body = (environ["wsgi.input"].read(length) if length else b"").decode("utf-8", "replace")
+        given = [body, *(value for value in environ.values() if isinstance(value, str))]
+        with self._lock:
+            self.leaked += any(key in text for text in given for key in self.keys.values())
+        return body
+
+
+def _json(document: Mapping[str, object], start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(document).encode() + b"\n"]
 
 
 def _keep(decision: Decision, environ: Environ) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from apikey_guard.cli.console import Console, milliseconds
-from apikey_guard.cli.stage import Seen, Stage
+from apikey_guard.cli.console import Console, milliseconds, printable
+from apikey_guard.cli.stage import Arrived, Seen, Stage
 from apikey_guard.core.model import Allow, Freshness, Reason
 
 # Short, so that a verdict ages while one watches; long enough for a slow machine to find it fresh.
@@ -27,7 +27,7 @@ _NOT_LOOKED_AT: Final = frozenset({Freshness.NONE})
 _ASKED: Final = frozenset({Freshness.MISS})
 _STALE: Final = frozenset({Freshness.STALE})
 
-_LINE: Final = "{:18}  {:26}  {:6}  {:24}  {:6}  {:>8}  {:>5}"
+_LINE: Final = "{:20}  {:26}  {:6}  {:24}  {:6}  {:>8}  {:>5}"
 _HEADING: Final = ("request", "key", "status", "decision", "cache", "took", "calls")
 
 
@@ -36,10 +36,12 @@ class _Call:
     """A request of the tour.
 
     :param key: what it presents, in words.
+    :param forwarded: whether it is for the gateway, not for the guarded app.
     """
 
     key: str
     path: str = "/hello"
+    forwarded: bool = False
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     query: str = field(default="", repr=False)
@@ -94,6 +96,7 @@ class _Story:
         """All chapters."""
         stage, console = self._stage, self._console
         console.say(f"guarded app  {stage.server.url}")
+        console.say(f"gateway      {stage.gateway.url}")
         console.say(f"key service  {stage.validator_url}")
         console.say(f"a verdict is remembered for {_CACHE_TTL:g} s; calls counts those to the key service")
         console.say()
@@ -107,6 +110,9 @@ class _Story:
             self._stopped,
             self._back,
             self._what_the_app_saw,
+            self._forwarded,
+            self._origin_down,
+            self._what_the_origins_saw,
         ):
             chapter()
 
@@ -188,6 +194,48 @@ class _Story:
             leaked == 0, f"a key was in {leaked or 'none'} of those requests: not in URL, headers or body"
         )
 
+    def _forwarded(self) -> None:
+        self._title("A gateway: valid requests go on to their origins, as they were sent but for the key")
+        key = self._stage.keys["acme"]
+        missing = _Expected(status=401, reason=Reason.MISSING_CREDENTIAL, cache=_NOT_LOOKED_AT)
+        self._line(_Call(key="none", path="/orders", forwarded=True), missing)
+        call = _Call(
+            key="acme, query", path="/orders/7%2F8", query=f"q=a+b&apikey={key}&q=%7E", forwarded=True
+        )
+        self._line(call, _Expected(cache=_ASKED, calls=1))
+        self._arrived(Arrived("api", "GET", "/orders/7%2F8?q=a+b&q=%7E", "acme", ""))
+        call = _Call(
+            key="acme, header",
+            path="/v2/reports/may",
+            method="POST",
+            headers={"apikey": key},
+            body="note=hi",
+            forwarded=True,
+        )
+        self._line(call, _Expected(cache=_REMEMBERED))
+        self._arrived(Arrived("reports", "POST", "/may", "acme", "note=hi"))
+
+    def _origin_down(self) -> None:
+        self._title("An origin is stopped: its route says so, the others go on")
+        self._stage.stop_origin("reports")
+        headers = self._header("globex")
+        report = _Call(key="globex, header", path="/v2/reports/may", headers=headers, forwarded=True)
+        down = _Expected(status=502, reason=Reason.ORIGIN_FAILED, cache=_ASKED, calls=1)
+        self._line(report, down)
+        self._line(
+            _Call(key="globex, header", path="/orders", headers=headers, forwarded=True),
+            _Expected(cache=_REMEMBERED),
+        )
+        self._stage.start_origin("reports")
+        back = _Call(key="globex, origin is back", path="/v2/reports/may", headers=headers, forwarded=True)
+        self._line(back, _Expected(cache=_REMEMBERED))
+
+    def _what_the_origins_saw(self) -> None:
+        self._title("What the origins saw")
+        arrived, leaked = len(self._stage.arrived), self._stage.leaked
+        self._sentence(arrived == 4, f"they were reached {arrived} times, by 4 allowed requests")
+        self._sentence(leaked == 0, f"a key was in {leaked or 'none'} of those requests, too")
+
     # -- lines ---------------------------------------------------------------------------------
 
     def _header(self, username: str) -> Mapping[str, str]:
@@ -202,6 +250,19 @@ class _Story:
         self.lines += 1
         self.wrong += not right
         self._console.say(f"{self._console.sign('good' if right else 'bad')} {text}")
+
+    def _arrived(self, expected: Arrived) -> None:
+        """What the origin got for the line before."""
+        arrived = self._stage.arrived[-1] if self._stage.arrived else None
+        if arrived is None:
+            self._sentence(False, "  no origin got it")
+            return
+        body = f", body {printable(arrived.body)}" if arrived.body else ""
+        self._sentence(
+            arrived == expected,
+            f"  {arrived.origin} got {printable(f'{arrived.method} {arrived.target}')}{body}, "
+            f"X-Consumer-Username: {printable(arrived.username or self._console.nothing)}",
+        )
 
     def _line(self, call: _Call, expected: _Expected) -> None:
         status = self._send(call)
@@ -220,7 +281,7 @@ class _Story:
 
     def _send(self, call: _Call) -> int:
         """The status of the answer, read from the socket; 0 where none came."""
-        server = self._stage.server
+        server = self._stage.gateway if call.forwarded else self._stage.server
         connection = http.client.HTTPConnection(server.host, server.port, timeout=_PATIENCE_SECONDS)
         headers = dict(call.headers)
         if call.body is not None:
@@ -244,7 +305,7 @@ class _Story:
         right = (
             seen is not None
             and status == expected.status
-            and (seen.decision.reason if seen.decision else None) is expected.reason
+            and seen.reason is expected.reason
             and _cache(seen) in expected.cache
             and calls == (calls if expected.calls is None else expected.calls)
         )
@@ -270,9 +331,9 @@ def _cache(seen: Seen | None) -> Freshness:
 def _outcome(seen: Seen | None) -> str:
     if seen is None:
         return "no answer"
-    if seen.decision is None:
-        return "none"
-    return "allowed" if isinstance(seen.decision, Allow) else seen.decision.reason.value
+    if seen.reason is not None:
+        return seen.reason.value
+    return "none" if seen.decision is None else "allowed"
 
 
 def _described(expected: _Expected) -> str:

@@ -17,6 +17,7 @@ from tests.cli.run import ROOT, environment, run, run_on_terminal, start
 HELP = (
     ["--help"],
     ["demo", "--help"],
+    ["serve", "--help"],
     ["check", "--help"],
     ["verify", "--help"],
     ["keys", "--help"],
@@ -38,7 +39,7 @@ def test_the_tour_passes_and_is_plain_in_a_pipe(tmp_path: Path) -> None:
         tmp_path, "demo", "--tour", env={"APIKEY_GUARD_KEYS_FILE": "nowhere", "APIKEY_GUARD_MODE": "off"}
     )
     assert done.status == 0, done.out
-    assert re.search(r"^all 21 lines are as they should be", done.out, re.MULTILINE)
+    assert re.search(r"^all 31 lines are as they should be", done.out, re.MULTILINE)
     assert "✗" not in done.out
     assert "\x1b" not in done.out
     assert done.err == ""
@@ -71,7 +72,7 @@ def test_the_tour_fails_when_a_bad_key_is_let_in(tmp_path: Path) -> None:
         env=environment({}),
     )
     assert done.returncode == 1
-    assert "✗ GET /hello          unknown, header" in done.stdout
+    assert re.search(r"^✗ GET /hello +unknown, header", done.stdout, re.MULTILINE)
     assert "expected: 401 invalid_credential" in done.stdout
     assert "lines are not as they should be" in done.stdout
 
@@ -87,8 +88,9 @@ def test_the_live_demo_tells_of_each_decision_and_ends_quietly(
         said += process.stdout.readline()
     key = re.search(r"acme +(ag_\S+)", said)
     url = re.search(r"guarded app +(\S+)", said)
+    gateway = re.search(r"gateway +(\S+)", said)
     key_file = re.search(r"key file +(\S+)", said)
-    assert key is not None and url is not None and key_file is not None  # noqa: PT018
+    assert key is not None and url is not None and gateway is not None and key_file is not None  # noqa: PT018
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
         urllib.request.urlopen(f"{url[1]}/hello", timeout=10)
     refused.value.close()
@@ -98,6 +100,9 @@ def test_the_live_demo_tells_of_each_decision_and_ends_quietly(
     line = process.stdout.readline()
     assert "200     allowed" in line and "acme" in line  # noqa: PT018
     assert key[1] not in line
+    with urllib.request.urlopen(f"{gateway[1]}/v2/reports/may?page=2&apikey={key[1]}", timeout=10) as answer:
+        assert b'"origin": "reports", "method": "GET", "target": "/may?page=2"' in answer.read()
+    assert "200     allowed" in process.stdout.readline()
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number
