@@ -7,6 +7,7 @@ well, so that a caller who leaves is noticed even while the origin is silent.
 from __future__ import annotations
 
 import math
+import re
 import select
 import socket
 import ssl
@@ -21,10 +22,13 @@ PIECE_BYTES: Final = 65_536
 # As many as any server sends, and then some; beyond that it is broken.
 _MAX_INTERIM_ANSWERS: Final = 8
 _START: Final = b"HTTP/1."
-# 100 Continue and its like; 101 ends the exchange as a final answer would.
-_INTERIM: Final = (b"HTTP/1.1 100", b"HTTP/1.1 102", b"HTTP/1.1 103")
-# The caller has closed at least its sending side: what nginx takes for a caller that left, too.
-_GONE: Final = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+# 100 Continue and its like, known or not; 101 ends the exchange as a final answer would.
+_is_interim = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}").match
+_STATUS_BYTES: Final = len(b"HTTP/1.1 200")
+# The caller has closed at least its sending side, what nginx takes for a caller that left, too; or its
+# connection was closed here.
+_LEAVES: Final = getattr(select, "POLLRDHUP", 0)
+_GONE: Final = _LEAVES | select.POLLHUP | select.POLLERR | select.POLLNVAL
 _WANTS = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -75,7 +79,7 @@ class Connection:
             self._poll.unregister(self._caller)
         self._caller = caller
         if caller is not None:
-            self._poll.register(caller, _GONE & ~(select.POLLHUP | select.POLLERR))
+            self._poll.register(caller, _LEAVES)
         self._heard = False
 
     def close(self) -> None:
@@ -107,8 +111,9 @@ class Connection:
         poll = self._poll
         poll.modify(self._descriptor, select.POLLIN | select.POLLOUT)
         try:
+            until = time.monotonic() + self._read_timeout
             while data:
-                events = self._wait(self._read_timeout)
+                events = self._wait(until)
                 if events & select.POLLIN and self._hears_answer():
                     return False
                 try:
@@ -117,6 +122,7 @@ class Connection:
                     continue
                 except OSError:
                     return self._broken()
+                until = time.monotonic() + self._read_timeout
         finally:
             poll.modify(self._descriptor, select.POLLIN)
         return True
@@ -155,7 +161,7 @@ class Connection:
         :raises OriginFailed: there is none that can be relied on.
         :raises OriginTimeout: it was not complete in time.
         """
-        deadline = 0.0
+        until: float | None = None
         interim = 0
         data, self._received = self._received, b""
         while True:
@@ -173,11 +179,8 @@ class Connection:
                 continue
             if len(data) > MAX_HEAD_BYTES or not (data.startswith(_START) or _START.startswith(data[:7])):
                 raise OriginFailed("content", "not the header of an HTTP/1.1 answer")
-            now = time.monotonic()
-            deadline = deadline or now + self._read_timeout
-            if now >= deadline:
-                raise OriginTimeout("timeout", "the header of its answer was not complete in time")
-            piece = self.receive(deadline - now)
+            until = until or time.monotonic() + self._read_timeout
+            piece = self.receive(until)
             if not piece:
                 raise self._dead() if not data else OriginFailed("reset", "closed within a header")
             data += piece
@@ -187,19 +190,18 @@ class Connection:
         data, self._received = self._received, b""
         return data
 
-    def receive(self, seconds: float | None = None) -> bytes:
+    def receive(self, until: float | None = None) -> bytes:
         """The next bytes; b"" where the origin has closed.
 
-        :param seconds: to wait at most; None is the read timeout.
+        :param until: when to stop waiting, by ``time.monotonic``; None is after the read timeout.
         :raises OriginTimeout: nothing came.
         :raises OriginFailed: the connection is broken.
         """
-        if seconds is None:
-            seconds = self._read_timeout
+        until = until or time.monotonic() + self._read_timeout
         while True:
             # TLS may hold decrypted bytes, which no poll shows.
             if not (self._tls and self._sock.pending()):  # type: ignore[attr-defined]  # an SSLSocket's
-                self._wait(seconds)
+                self._wait(until)
             try:
                 data = self._read()
             except _WANTS:
@@ -225,21 +227,25 @@ class Connection:
 
     def _final_has_begun(self) -> bool:
         """Whether what was read is more than interim answers, which are dropped."""
-        while self._received.startswith(_INTERIM):
+        while _is_interim(self._received):
             end = self._received.find(b"\r\n\r\n") + 4
             if end < 4:
-                return False
+                # One without an end counts as final: it will be refused, not taken in for ever.
+                return len(self._received) > MAX_HEAD_BYTES
             _parsed(self._received[:end])
             self._received = self._received[end:]
-        return len(self._received) >= len(_INTERIM[0])
+        return len(self._received) >= _STATUS_BYTES
 
-    def _wait(self, seconds: float) -> int:
+    def _wait(self, until: float) -> int:
         """What happened on the origin's side.
+
+        :param until: by ``time.monotonic``; whatever happens later comes too late.
 
         :raises CallerGone: the caller has left.
         :raises OriginTimeout: nothing happened.
         """
-        events = self._poll.poll(math.ceil(seconds * 1000))
+        seconds = until - time.monotonic()
+        events = self._poll.poll(math.ceil(seconds * 1000)) if seconds > 0 else None
         if not events:
             raise OriginTimeout("timeout", "nothing came in time")
         happened = 0
