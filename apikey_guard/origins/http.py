@@ -117,7 +117,7 @@ class HttpTarget:
             connection = Connection(self._connect(), self._bounds.read_timeout)
         except TransportError as error:
             self._pool.let_go()
-            self._failed(at_once=True)
+            self._failed(error, at_once=True)
             raise Unreachable(error) from None
         except BaseException:
             self._pool.let_go()
@@ -138,7 +138,8 @@ class HttpTarget:
         if target.scheme == "http":
             return sock
         try:
-            return bounds.context().wrap_socket(sock, server_hostname=target.host)
+            # An end that was not announced may be anybody's, and is no end of a body (RFC 9112, section 9.8).
+            return bounds.context().wrap_socket(sock, server_hostname=target.host, suppress_ragged_eofs=False)
         except TimeoutError:
             sock.close()
             raise TransportError("timeout", "no TLS connection in time") from None
@@ -157,7 +158,7 @@ class HttpTarget:
         except OriginError as error:
             self._let_go(connection)
             if not isinstance(error, Stale):
-                self._failed(at_once=False)
+                self._failed(error, at_once=False)
             raise
         except BaseException:
             self._let_go(connection)
@@ -233,11 +234,11 @@ class HttpTarget:
         connection.close()
         self._pool.let_go()
 
-    def _failed(self, *, at_once: bool) -> None:
+    def _failed(self, why: Exception, *, at_once: bool) -> None:
         self._failures += 1
         if at_once or self._failures >= _FAILURES_TO_REST:
             if not self.rests_until:
-                logger.warning("the origin's target %s fails: it rests", self._target)
+                logger.warning("the origin's target %s fails (%s): it rests", self._target, why)
             self.rests_until = self._monotonic() + REST_SECONDS
 
 
