@@ -164,8 +164,10 @@ def networks(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def health_path(value: object) -> str:
-    """The path of the gateway's own answer; exact."""
+def health_path(value: object) -> str | None:
+    """The path of the gateway's own answer; exact. An empty text is none: TOML has no None."""
+    if value == "":
+        return None
     if not isinstance(value, str) or not is_canonical(value) or "*" in value or value == "/":
         raise Wrong(f"must be a path like '/healthz', not {shown(value)}")
     return value

@@ -83,6 +83,7 @@ ENVIRONMENT = [
     ("origin_max_connections", "8", 8),
     ("trusted_proxies", "10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
     ("health_path", "/alive", "/alive"),
+    ("health_path", "", None),
     ("choose_origin", "operator:concat", None),
     ("config_file", "", None),
     ("key_service", "operator:not_", None),

@@ -161,7 +161,7 @@ def test_an_unknown_name_is_told_with_the_closest_one() -> None:
         ("preserve_host", ["yes", 1, None]),
         ("trusted_proxies", ["10.0.0.0/8", ["10.0.0.0/33"], ["nowhere"], [5], [""], ["10.0.0.0/8", "x"], 5]),
         ("choose_origin", ["one", 5]),
-        ("health_path", ["healthz", "", "/a/../b", 5]),
+        ("health_path", ["healthz", "/", "/a/../b", 5]),
     ],
 )
 def test_a_value_that_cannot_be_used(name: str, values: list[object]) -> None:
@@ -214,7 +214,7 @@ def test_everything_that_is_wrong_is_in_one_error() -> None:
             routes=[{"path": "/a", "origin": "three"}, {"path": "/b", "strip_prefix": True}],
         )
     text = str(caught.value)
-    words = ["origin_read_timeout", "origin_max_connections", "trusted_proxies", "three", "strip_prefix"]
+    words = ["origin_read_timeout", "origin_max_connections", "trusted_proxies", "three"]
     assert [word for word in [*words, "'one'", "'two'"] if word.strip("'") not in text] == []
     assert len(caught.value.problems) >= 7
 
