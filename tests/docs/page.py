@@ -10,6 +10,8 @@ What happens to a block follows from its language, unless a comment right before
 ``toml``                          loaded as a settings file
 ``json``                          parsed
 ``<!-- test: raises NAME -->``    the Python block must raise this exception
+``<!-- test: stays -->``          the one command runs until the page ends; waits until it has printed
+                                  what is shown
 ``<!-- test: output -->``         must be what the block before it printed (``...`` as above)
 ``<!-- test: key file -->``       the TOML block must be a good key file
 ``<!-- test: file NAME -->``      any block: written to that file, not executed

@@ -1,7 +1,9 @@
 """``python -m tests.docs.run_page PAGE``: does what a page says, in a process and directory of its own.
 
 ``https://keys.example.com`` is played by a key service on loopback that knows one key, ``my-key``,
-of the consumer ``acme``. Python blocks start with these names:
+of the consumer ``acme``; ``https://api.internal`` and ``https://reports.internal`` by origins that
+answer with what they got. Port 8000 stands for a free one. The command ``apikey-guard`` is on the path.
+Python blocks start with these names:
 
 ``app``
     a WSGI app that answers ``200`` and the name of the consumer.
@@ -19,11 +21,13 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -31,6 +35,7 @@ from apikey_guard.settings import load_settings
 from apikey_guard.testing import LoopbackKeyService
 from tests.docs.page import Block, read_page
 from tests.harness import Response, build_environ, call
+from tests.harness.origin import Exchange, Origin, answer
 
 ROOT = Path(__file__).parents[2]
 COMMAND_SECONDS = 60
@@ -59,11 +64,14 @@ class Runner:
 
     :param page: its name, for what is said about failures.
     :param service: plays the key service of the examples.
+    :param played: what stands on loopback for each address of the examples.
     """
 
-    def __init__(self, page: str, service: LoopbackKeyService) -> None:
+    def __init__(self, page: str, service: LoopbackKeyService, played: Mapping[str, str]) -> None:
         self.page = page
         self.service = service
+        self._played = played
+        self._staying: list[tuple[Block, subprocess.Popen[bytes]]] = []
         self.printed = ""
         self.names: dict[str, object] = {
             "__name__": "__page__",
@@ -86,6 +94,8 @@ class Runner:
             assert (ROOT / rest).exists(), f"{rest} does not exist"
         elif word == "file":
             Path(rest).write_text(source + "\n", "utf-8")
+        elif word == "stays":
+            self._stay(block, source)
         elif word == "output":
             assert_printed(source, self.printed)
         elif block.action == "key file":
@@ -107,8 +117,9 @@ class Runner:
             json.loads(source)
 
     def _for_loopback(self, source: str) -> str:
-        base = self.service.url.removesuffix("/verify")
-        return source.replace("https://keys.example.com", base)
+        for address, ours in self._played.items():
+            source = source.replace(address, ours)
+        return source
 
     def _python(self, block: Block, source: str) -> None:
         # Empty lines before it, so that a traceback shows the line of the page.
@@ -147,17 +158,51 @@ class Runner:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=COMMAND_SECONDS,
-            env={
-                **os.environ,
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                "PYTHONPATH": os.pathsep.join([str(ROOT), os.getcwd()]),
-            },
+            env=_environment(),
         )
         assert done.returncode == 0, f"ended with {done.returncode}:\n{done.stdout}"
         self.printed = done.stdout
         expected = "\n".join(line for line in lines if prompted and not line.startswith("$ "))
         if expected.strip():
             assert_printed(expected, self.printed)
+
+    def _stay(self, block: Block, source: str) -> None:
+        command, _, expected = source.removeprefix("$ ").partition("\n")
+        if "apikey-guard serve" in command:
+            command += f" --bind {self._played['127.0.0.1:8000']}"
+        written = Path(f"staying-{len(self._staying)}.log")
+        with written.open("wb") as file:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {command}"],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+            )
+        self._staying.append((block, process))
+        end = time.monotonic() + COMMAND_SECONDS
+        while not shown_in(expected, written.read_text()):
+            assert process.poll() is None, f"ended with {process.returncode}:\n{written.read_text()}"
+            assert time.monotonic() < end, f"the page shows\n{expected}\nbut it is\n{written.read_text()}"
+            time.sleep(0.05)
+        self.printed = written.read_text()
+
+    def end(self) -> None:
+        """End what runs until the page ends.
+
+        :raises AssertionError: it had ended before, or does not end well.
+        """
+        for block, process in self._staying:
+            where = f"{self.page}, line {block.line}"
+            assert process.poll() is None, f"{where}: ended with {process.returncode} before the page did"
+            process.terminate()
+            assert process.wait(COMMAND_SECONDS) == 0, f"{where}: ended with {process.returncode}"
+
+    def close(self) -> None:
+        """Leave nothing running, whatever happened."""
+        for _, process in self._staying:
+            process.kill()
+            process.wait()
 
     def _key_file(self, source: str) -> None:
         from apikey_guard.keyservice.file import FileKeyService
@@ -167,6 +212,40 @@ class Runner:
         path.write_text(source, "utf-8")
         path.chmod(0o600)
         FileKeyService(path).close()
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([f"{Path.cwd()}/bin", str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.getcwd()]),
+    }
+
+
+def shown_in(expected: str, printed: str) -> bool:
+    """Whether what is shown is what was printed at the beginning."""
+    pattern = re.escape(expected.strip()).replace(re.escape("..."), ".*?")
+    return re.match(pattern, printed, re.DOTALL) is not None
+
+
+def got(name: str) -> Callable[[Exchange], None]:
+    """The behaviour of an origin that answers with what it got."""
+
+    def behave(exchange: Exchange) -> None:
+        request = exchange.request
+        line = request.line.removesuffix(" HTTP/1.1")
+        said = f"{name} got {line} from {request.header('X-Consumer-Username') or 'somebody'}\n"
+        exchange.send(answer(said.encode()))
+
+    return behave
+
+
+def make_command() -> None:
+    """The command as an installation would put it on the path."""
+    Path("bin").mkdir()
+    command = Path("bin/apikey-guard")
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m apikey_guard "$@"\n')
+    command.chmod(0o755)
 
 
 def assert_printed(expected: str, printed: str) -> None:
@@ -183,13 +262,24 @@ def main(path: Path) -> int:
     :returns: the exit status of the process.
     """
     blocks = read_page(path)
-    with (
-        LoopbackKeyService({"my-key": {"consumer": {"id": "42", "username": "acme"}}}) as service,
-        tempfile.TemporaryDirectory() as directory,
-        contextlib.chdir(directory),
-    ):
+    with contextlib.ExitStack() as stack:
+        service = stack.enter_context(
+            LoopbackKeyService({"my-key": {"consumer": {"id": "42", "username": "acme"}}})
+        )
+        played = {
+            "https://keys.example.com": service.url.removesuffix("/verify"),
+            "127.0.0.1:8000": f"127.0.0.1:{_free_port()}",
+        }
+        for name in ("api.internal", "reports.internal"):
+            origin = stack.enter_context(Origin())
+            origin.behave(got(name))
+            played[f"https://{name}"] = origin.url
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(contextlib.chdir(directory))
         sys.path.insert(0, directory)
-        runner = Runner(str(path), service)
+        make_command()
+        runner = Runner(str(path), service, played)
+        stack.callback(runner.close)
         for block in blocks:
             try:
                 runner.run(block)
@@ -199,7 +289,15 @@ def main(path: Path) -> int:
                     file=sys.stderr,
                 )
                 raise
+        runner.end()
     return 0
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 if __name__ == "__main__":
