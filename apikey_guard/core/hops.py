@@ -34,6 +34,9 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z]+")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 # A name or address with an optional port (RFC 9110, section 7.2), and nothing that ends a header.
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+# How servers write the address of a peer.
+_DOTTED = re.compile(r"[0-9A-Za-z._-]+")
+_COLONS = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
 _MOST_NAMES = 1_024
 _MOST_PEERS = 4_096
 
@@ -146,9 +149,8 @@ class Hop:
         peer = environ.get("REMOTE_ADDR") or ""
         scheme = environ.get("wsgi.url_scheme", "http")
         host, port = caller_host(environ), environ.get("SERVER_PORT", "")
-        node = f'"[{peer}]"' if ":" in peer else peer or "unknown"
         named = "" if host is None else f'host="{host}";'
-        forwarded = f"for={node};{named}proto={scheme}"
+        forwarded = f"for={_node(peer)};{named}proto={scheme}"
         via = f"{environ.get('SERVER_PROTOCOL', 'HTTP/1.1')[5:]} {VIA_NAME}"
         if "HTTP_VIA" in environ:
             via = f"{environ['HTTP_VIA']}, {via}"
@@ -196,9 +198,19 @@ class Hop:
         return known
 
 
+def _node(peer: str) -> str:
+    """An address as ``Forwarded`` names it (RFC 7239, section 6); a zone means nothing elsewhere."""
+    if _DOTTED.fullmatch(peer):
+        return peer
+    address = peer.partition("%")[0]
+    return f'"[{address}]"' if _COLONS.fullmatch(address) else "unknown"
+
+
 def _is_in(peer: str, networks: Networks) -> bool:
     try:
         address = ip_address(peer.partition("%")[0])
     except ValueError:
         return False
-    return any(address in network for network in networks)
+    # A socket for both families shows an IPv4 peer as ::ffff:10.0.0.1.
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return any(address in network or mapped in network for network in networks)

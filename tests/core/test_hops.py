@@ -240,7 +240,7 @@ def test_x15_a_long_list_is_added_to() -> None:
     ("peer", "node"),
     [
         ("2001:db8::1", '"[2001:db8::1]"'),
-        ("fe80::1%eth0", '"[fe80::1%eth0]"'),
+        ("fe80::1%eth0", '"[fe80::1]"'),
         ("", "unknown"),
     ],
 )
@@ -369,3 +369,33 @@ def test_x02_framing_in_doubt_is_refused(given: dict[str, Any]) -> None:
 def test_x13_chunks_whose_end_the_server_does_not_mark_need_a_length() -> None:
     with pytest.raises(LengthRequired):
         framing({**REQUEST, "HTTP_TRANSFER_ENCODING": "chunked"})
+
+
+# -- the peer's address ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("peer", "node"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", '"[2001:db8::7]"'),
+        ("fe80::1%eth0", '"[fe80::1]"'),
+        ("::ffff:192.0.2.7", '"[::ffff:192.0.2.7]"'),
+        ("", "unknown"),
+        ("192.0.2.7;proto=https", "unknown"),
+        ("192.0.2.7, for=10.0.0.1", "unknown"),
+        ('::1]";proto=https;x="[::1', "unknown"),
+        ("unix:/run/g.sock", "unknown"),
+    ],
+)
+def test_x15_a_peer_says_nothing_but_its_address(peer: str, node: str) -> None:
+    # What stands around the app may have written anything there.
+    assert sent({"REMOTE_ADDR": peer})["forwarded"].partition(";host=")[0] == f"for={node}"
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "10.1.2.3", "::ffff:10.0.0.0/104"])
+def test_x15_a_trusted_peer_is_trusted_on_a_socket_for_both_families(network: str) -> None:
+    given = {"REMOTE_ADDR": "::ffff:10.1.2.3", "HTTP_X_FORWARDED_FOR": "198.51.100.9"}
+    assert sent(given, trusted=(network,))["x-forwarded-for"] == "198.51.100.9, ::ffff:10.1.2.3"
+    given["REMOTE_ADDR"] = "::ffff:192.0.2.7"
+    assert sent(given, trusted=(network,))["x-forwarded-for"] == "::ffff:192.0.2.7"
