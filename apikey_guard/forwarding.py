@@ -44,7 +44,7 @@ _CONSUMER: Final = "apikey_guard.consumer"
 
 _PIECE_BYTES: Final = 65_536
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_QUERY_REFUSED = re.compile(r"[\x00-\x20\x7f#]")
+_QUERY_REFUSED = re.compile(r"[\x00-\x20\x7f#\u0100-\U0010ffff]")
 # Where servers put the caller's connection; it is only watched, never read.
 _CALLER_SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
 
@@ -188,8 +188,9 @@ class Forwarder:
         client = self._of_this_process()[origin]
         path = self._path(environ, way) if aim.path is None else aim.path
         method = environ["REQUEST_METHOD"]
-        if not _METHOD.fullmatch(method):
-            raise BadRequest("the method is none")
+        # A tunnel would begin behind the answer to CONNECT, on a connection that is kept for others.
+        if method == "CONNECT" or not _METHOD.fullmatch(method):
+            raise BadRequest("the method is none that can be sent on")
         upgrade = environ.get("HTTP_UPGRADE")
         if upgrade is not None and "websocket" in upgrade.lower():
             raise UpgradeUnsupported

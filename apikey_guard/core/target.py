@@ -19,7 +19,7 @@ _SAFE_IN_PATH = "!$&'()*+,;=:@/~"
 # Paths that mean the same to everybody: nothing encoded, no segment that begins with a dot.
 _is_plain = re.compile(r"(?:/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_~!$&'()*+,=:@.-]*)?)+").fullmatch
 _REFUSED = re.compile(
-    r"[\x00-\x20\x7f\\#]"  # what no target may hold, and what some take for a slash
+    r"[\x00-\x20\x7f\\#\u0100-\U0010ffff]"  # what no target may hold, and what some take for a slash
     r"|%(?![0-9A-Fa-f]{2})"  # an escape that is none
     r"|%(?:[01][0-9A-Fa-f]|7[Ff]|5[Cc])"  # the same, written percent-encoded
 )
@@ -42,11 +42,11 @@ def wire_path(environ: Mapping[str, Any]) -> str:
     raw: str | None = environ.get("RAW_URI") or environ.get("REQUEST_URI")
     if raw is None:
         return _checked(_encoded(path))
+    if "#" in raw:
+        raise BadRequest("the request's target has a fragment")
     sent = raw.partition("?")[0]
     if sent == path and _is_plain(path):
         return sent
-    if "#" in raw:
-        raise BadRequest("the request's target has a fragment")
     if sent[:1] != "/":
         # RFC 9112, section 3.2.2: the absolute form; whose host it names does not matter here.
         authority = _AUTHORITY.match(sent)
