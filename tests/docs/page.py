@@ -10,7 +10,7 @@ What happens to a block follows from its language, unless a comment right before
 ``toml``                          loaded as a settings file
 ``json``                          parsed
 ``<!-- test: raises NAME -->``    the Python block must raise this exception
-``<!-- test: stays -->``          the one command runs until the page ends; waits until it has printed
+``<!-- test: stays -->``          the last command runs until the page ends; waits until it has printed
                                   what is shown
 ``<!-- test: output -->``         must be what the block before it printed (``...`` as above)
 ``<!-- test: key file -->``       the TOML block must be a good key file

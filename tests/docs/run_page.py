@@ -167,13 +167,15 @@ class Runner:
             assert_printed(expected, self.printed)
 
     def _stay(self, block: Block, source: str) -> None:
-        command, _, expected = source.removeprefix("$ ").partition("\n")
-        if "apikey-guard serve" in command:
+        lines = source.splitlines()
+        *before, command = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        expected = "\n".join(line for line in lines if not line.startswith("$ "))
+        if "apikey-guard serve" in command and "--bind" not in command:
             command += f" --bind {self._played['127.0.0.1:8000']}"
         written = Path(f"staying-{len(self._staying)}.log")
         with written.open("wb") as file:
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
+                ["bash", "-euc", "\n".join([*before, f"exec {command}"])],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
