@@ -98,9 +98,9 @@ class Caller:
             count += got
         return count
 
-    def has_answer(self) -> bool:
-        """Whether something can be read, without waiting for it."""
-        return bool(select.select([self._sock], [], [], 0)[0])
+    def has_answer(self, timeout: float = 0.0) -> bool:
+        """Whether something can be read, within so many seconds."""
+        return bool(select.select([self._sock], [], [], timeout)[0])
 
     def reset(self) -> None:
         """Leave with an RST, as a caller does that has unread bytes."""

@@ -75,9 +75,12 @@ def test_x09_under_real_servers(server: str, live: Callable[..., LiveGateway]) -
     response = gateway.get("/")
     got = [pair for pair in response.headers if pair[0] not in {"Date", "Server", "Connection", "Via"}]
     # The servers' own are theirs to add, and some drop the origin's for them.
-    assert got == [
+    expected = [
         pair for pair in [*pairs(LINES), ("Content-Length", "3")] if pair[0] not in {"Date", "Server", "Via"}
     ]
+    if server == "waitress":  # sends them in the order of the alphabet, and spelled its way
+        expected = sorted((name.title(), value) for name, value in expected)
+    assert got == expected
     assert response.body == b"abc"
 
 
@@ -282,11 +285,15 @@ def test_x11_under_real_servers(server: str, live: Callable[..., LiveGateway]) -
         gateway.origin.says(data)
         received = gateway.received(request("/", method=method))
         head, _, rest = received.partition(b"\r\n\r\n")
+        if name.startswith("304 with") and server == "gevent":
+            # It takes the length for that of a body, and the answer for a fault.
+            assert b" 500 " in head
+            continue
         assert head.split(b" ")[1] == data[9:12], (name, received)
         assert rest in (b"", b"0\r\n\r\n"), (name, received)
         got = parse_response(head + b"\r\n\r\n").all_headers("Content-Length")
         # Some servers set a length of their own where there is none, which is their business.
-        assert got == [length] or length is None, (name, received)
+        assert got == [length] or length is None or (server, got) == ("waitress", []), (name, received)
         gateway.origin.forget()
         assert gateway.get("/next").body == b"/next"
 

@@ -140,17 +140,19 @@ SMUGGLING: dict[str, tuple[tuple[str, ...], bytes]] = {
 def test_x02_no_request_is_smuggled(server: str, live: Callable[..., LiveGateway]) -> None:
     """Whatever a server makes of it: the origin sees one request at most, and never the hidden one."""
     gateway = live(server)
-    for name, (lines, body) in SMUGGLING.items():
-        gateway.origin.forget()
+    for number, (lines, body) in enumerate(SMUGGLING.values()):
         with gateway.connection() as caller:
-            caller.send(request("/seen", *lines, method="POST", body=body, close=False))
-            caller.finish_sending()
+            caller.send(request(f"/{number}", *lines, method="POST", body=body))
+            if not caller.has_answer(timeout=0.3):
+                # The server waits for more of a body.
+                caller.finish_sending()
             while caller.read():
                 pass
-        got = gateway.origin.requests
-        assert [one.target for one in got] in ([], ["/seen"]), (name, got)
-        for one in got:
-            assert None in framing(one), (name, one.head)
+    targets = [got.target for got in gateway.origin.requests]
+    assert len(set(targets)) == len(targets)
+    assert set(targets) <= {f"/{number}" for number in range(len(SMUGGLING))}
+    for got in gateway.origin.requests:
+        assert None in framing(got), got.head
     # The connections that are pooled now are in step.
     gateway.origin.forget()
     assert [gateway.get(f"/{number}").body for number in range(4)] == [b"/0", b"/1", b"/2", b"/3"]
@@ -337,16 +339,17 @@ def test_x14_a_caller_that_stops_half_way(server: str, ending: str, live: Callab
     gateway = live(server)
     with gateway.connection() as caller:
         caller.send(request("/", "Content-Length: 200000", method="POST", body=b"x" * 100_000))
+        if server != "waitress":  # which takes all of a body before it calls anybody
+            gateway.origin.wait_until_connected()
         if ending == "reset":
             caller.reset()
         else:
             caller.finish_sending()
             while caller.read():
                 pass
-            # waitress takes all of a body before it calls anybody.
             assert b" 400 " in caller.received or (server == "waitress" and not caller.received)
     gateway.origin.wait_until_open(0)
-    assert [got.complete for got in gateway.origin.requests] in ([], [False])
+    assert [got.complete for got in gateway.origin.requests] == ([] if server == "waitress" else [False])
 
 
 @pytest.mark.parametrize("server", [*SERVERS, "gevent"])

@@ -227,14 +227,26 @@ class Origin:
             if not self._changed.wait_for(lambda: self._open <= most, timeout):
                 raise AssertionError(f"{self._open} open connections after {timeout} s, expected {most}")
 
+    def wait_until_connected(self, timeout: float = PATIENCE_SECONDS) -> None:
+        """Return as soon as a connection is open.
+
+        :raises AssertionError: where none is after ``timeout`` seconds.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._open, timeout):
+                raise AssertionError(f"no connection after {timeout} s")
+
     def drop_idle(self) -> None:
         """Close the connections on which nothing is under way, as a server does after a while."""
+
+        def none_is_idle() -> bool:
+            for sock in self._idle:
+                with suppress(OSError):  # where the other side was faster
+                    sock.shutdown(socket.SHUT_RDWR)
+            return not self._idle
+
         with self._changed:
-            idle, busy = list(self._idle), self._open - len(self._idle)
-        for sock in idle:
-            with suppress(OSError):  # where the other side was faster
-                sock.shutdown(socket.SHUT_RDWR)
-        self.wait_until_open(busy)
+            assert self._changed.wait_for(none_is_idle, PATIENCE_SECONDS), "an idle connection stays open"
 
     def refuse(self) -> None:
         """Drop all connections and refuse new ones; the port stays taken."""
@@ -277,6 +289,7 @@ class Origin:
             self.connections += 1
             self._open += 1
             number = self.connections
+            self._changed.notify_all()
         try:
             # A send of its own for each byte must leave as one.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -291,6 +304,7 @@ class Origin:
                 sock.close()
             with self._changed:
                 self._open -= 1
+                self._idle.discard(sock)
                 self._changed.notify_all()
 
     def _converse(self, sock: socket.socket, number: int) -> None:
@@ -299,10 +313,10 @@ class Origin:
             with self._changed:
                 self._idle.add(sock)
             head = _until(sock, ahead, b"\r\n\r\n")
-            with self._changed:
-                self._idle.discard(sock)
             if head is None:
                 return
+            with self._changed:
+                self._idle.discard(sock)
             request = Received(head, connection=number)
             if self._reads_body:
                 request = _whole(sock, ahead, request)
