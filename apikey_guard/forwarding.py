@@ -286,7 +286,11 @@ def _read_ahead(stream: BinaryIO, frame: Framing) -> Iterator[bytes]:
 
 def _read_no_further_ahead(stream: object) -> None:
     """Keep gunicorn from reading a MiB of the body ahead, which it would copy for each of our pieces."""
-    unreader: Any = getattr(getattr(stream, "reader", None), "unreader", None)
+    reader = getattr(stream, "reader", None)
+    # The reader of chunks has it only by way of its request.
+    unreader: Any = getattr(reader, "unreader", None) or getattr(
+        getattr(reader, "req", None), "unreader", None
+    )
     if hasattr(unreader, "max_body_chunk"):
         unreader.max_body_chunk = _PIECE_BYTES
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartServer
 from tests.forwarding.gateway import Gateway
 from tests.forwarding.live import ALL_SERVERS, Caller, LiveGateway, request
 from tests.harness import LiveServer, parse_response
@@ -225,15 +224,13 @@ def test_x13_four_downloads_of_100_mib_at_once_take_no_more_than_4_mib(
 @proc_only
 @pytest.mark.parametrize(("coded", "size"), [(False, 100 * MIB), (True, 25 * MIB)], ids=["length", "chunks"])
 def test_x13_four_uploads_of_100_mib_at_once_take_no_more_than_4_mib(
-    coded: bool, size: int, live: Callable[..., LiveGateway], shared_server: StartServer
+    coded: bool, size: int, live: Callable[..., LiveGateway]
 ) -> None:
+    """Left to itself, gunicorn 27 reads a MiB ahead of each app, and needs several for copies of it."""
     gateway = live("gunicorn-gthread")
     gateway.origin.behave(takes_all, reads_body=False)
-    # gunicorn's own reader needs several MiB for each, whatever the app does with them.
-    bare = shared_server("gunicorn-gthread", "tests.forwarding.discarding_app:app")
-    alone = growth(bare, lambda size: upload(bare, size, coded=coded), size)
-    ours = growth(gateway.server, lambda size: upload(gateway.server, size, coded=coded), size)
-    assert ours <= alone + 4 * 1024
+    grown = growth(gateway.server, lambda size: upload(gateway.server, size, coded=coded), size)
+    assert grown <= 4 * 1024
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["known length", "chunks"])
