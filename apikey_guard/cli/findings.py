@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from enum import IntEnum
+from ipaddress import ip_network
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -62,6 +63,12 @@ def about_settings(settings: Settings) -> Iterator[Finding]:
             "validator_cache_control: most frameworks send no-store with every answer, "
             "which switches the cache off"
         )
+    used = {settings.origin, *(route.origin for route in settings.routes)}
+    unused = [name for name in settings.origins if name not in used]
+    if unused and settings.choose_origin is None:
+        yield _warning(f"origins: nothing is sent to {', '.join(unused)}")
+    if any(ip_network(network, strict=False).prefixlen == 0 for network in settings.trusted_proxies):
+        yield _warning("trusted_proxies: everybody may say from which address and host a request comes")
 
 
 def about_files(settings: Settings) -> Iterator[Finding]:

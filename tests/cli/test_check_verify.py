@@ -89,6 +89,21 @@ def test_check_warns_and_still_ends_with_0(tmp_path: Path) -> None:
     assert report["settings"]["mode"] == {"value": "'monitor'", "source": "--set"}
 
 
+def test_check_warns_of_origins_without_use_and_of_trust_in_everybody(tmp_path: Path, url: str) -> None:
+    settings = {
+        "validator_url": url,
+        "origins": '{"api": "http://127.0.0.1:9", "old": "http://127.0.0.1:9"}',
+        "origin": "api",
+        "trusted_proxies": "10.0.0.0/8,::/0",
+    }
+    given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    done = run(tmp_path, "check", "--offline", "--json", *given)
+    assert done.status == 0
+    warnings = [one["text"] for one in json.loads(done.out)["findings"] if one["level"] == "warning"]
+    assert "origins: nothing is sent to old" in warnings
+    assert any(text.startswith("trusted_proxies: everybody may say") for text in warnings)
+
+
 def test_verify_says_who_a_key_belongs_to(tmp_path: Path, url: str) -> None:
     done = run(tmp_path, "verify", "-", "--set", f"validator_url={url}", given=KEY + "\n")
     assert done.status == 0

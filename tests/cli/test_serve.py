@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,11 @@ def keys() -> Iterator[LoopbackKeyService]:
 def origin() -> Iterator[Origin]:
     with Origin() as made:
         yield made
+
+
+def _began(line: Mapping[str, str]) -> float:
+    """When a request came: its line is written when its answer has ended, maybe after the next one's."""
+    return datetime.fromisoformat(line["time"]).timestamp() - float(line["ms"]) / 1000
 
 
 class Serving:
@@ -93,12 +99,13 @@ class Serving:
         raise AssertionError(f"{pattern} is not in\n{self.out}{self.err}")
 
     def access(self) -> list[dict[str, str]]:
-        """The access log so far."""
-        return [
+        """The access log so far, in the order in which requests came."""
+        lines = [
             dict(word.split("=", 1) for word in line.split(" "))
             for line in self.out.splitlines()
             if line.startswith("time=")
         ]
+        return sorted(lines, key=_began)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal to all its processes, as a terminal does; the exit status."""
@@ -174,6 +181,7 @@ def test_it_forwards_and_says_what_it_serves(
         r" +everything else +required +to api",
     ):
         assert re.search(rf"^{line}$", serving.said, re.MULTILINE), (line, serving.said)
+    serving.wait_for("path=/down/a .*end=", "out")
     assert [(line["path"], line["status"], line["reason"], line["origin"]) for line in serving.access()] == [
         ("/orders", "401", "missing_credential", "-"),
         ("/orders", "200", "-", "api"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +17,13 @@ from apikey_guard import Consumer, Route, SettingsError, load_settings
 from apikey_guard.errors import CallerGone, OriginAborted
 from apikey_guard.gateway import Gateway as GatewayApp
 from apikey_guard.gateway import create_app
-from apikey_guard.testing import FakeKeyService
+from apikey_guard.testing import FakeKeyService, LoopbackKeyService
+from tests.conftest import StartServer
 from tests.forwarding.gateway import ALICE, GOOD, Opened, asking
-from tests.harness import Response, call
+from tests.forwarding.live import ALL_SERVERS, request
+from tests.harness import LiveServer, Response, call, raw_request
 from tests.harness.origin import CHUNKED, Exchange, Origin, answer, chunked
+from tests.harness.wire import PATIENCE_SECONDS
 
 ACCESS = "apikey_guard.access"
 # In this order.
@@ -175,6 +179,49 @@ def test_health_can_be_elsewhere_or_off(make: Callable[..., GatewayApp], origin:
 
 def _never(_credential: object) -> None:
     raise AssertionError("the key service was asked")
+
+
+# -- under real servers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("server", ALL_SERVERS)
+def test_under_real_servers_each_request_has_its_line(
+    server: str, origin: Origin, start_server: StartServer
+) -> None:
+    with LoopbackKeyService({GOOD: {"consumer": {"username": "alice"}}}) as keys:
+        env = {"APIKEY_GUARD_ORIGIN": origin.url, "APIKEY_GUARD_VALIDATOR_URL": keys.url}
+        live = start_server(server, "tests.forwarding.created_app:app", env=env, ready="/healthz")
+        assert live.request(request("/healthz", key=None)).body == b"ok\n"
+        live.request(request("/none", key=None))
+        live.request(request(f"/query?apikey={GOOD}", key=None))
+        live.request(request("/head", method="HEAD"))
+        origin.says(b"HTTP/1.1 204 No Content\r\n\r\n")
+        live.request(request("/empty"))
+        origin.says(answer(chunked(b"one", b"two"), CHUNKED, length=False))
+        live.request(request("/chunks"))
+        origin.says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfive.", close=True)
+        raw_request(live.address, request("/cut"), until_closed=True)
+        found = _lines_in(live, 6)
+    # In any order: a line is written when its answer has ended, which the caller sees a moment before.
+    words = {(line["path"], line["status"], line["bytes"], line["consumer"], line["end"]) for line in found}
+    assert words == {
+        ("/none", "401", "176", "-", "complete"),
+        ("/query", "200", "6", "alice", "complete"),
+        ("/head", "200", "0", "alice", "complete"),
+        ("/empty", "204", "0", "alice", "complete"),
+        ("/chunks", "200", "6", "alice", "complete"),
+        ("/cut", "200", "5", "alice", "aborted"),
+    }
+
+
+def _lines_in(live: LiveServer, count: int) -> list[dict[str, str]]:
+    """The access log in a server's output, which may come a moment after the answer."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        found = re.findall(f"^{ACCESS} (peer=.*)$", live.log.read_text(), re.MULTILINE)
+        if len(found) >= count or time.monotonic() > end:
+            return [dict(word.split("=", 1) for word in line.split(" ")) for line in found]
+        time.sleep(0.02)
 
 
 # -- the access log ----------------------------------------------------------------------------
