@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -260,7 +261,7 @@ def test_a_fault_shows_no_key_and_no_query(serve: Callable[..., Serving], file: 
     (tmp_path / "hooks.py").write_text(
         "import dataclasses\n"
         "def render(rejection, environ):\n"
-        "    return dataclasses.replace(rejection, headers=(('no name', 'x'),))\n"
+        "    return dataclasses.replace(rejection, headers=(('X-A', b'KCANARY_bytes'),))\n"
     )
     serving = serve(
         file,
@@ -268,14 +269,11 @@ def test_a_fault_shows_no_key_and_no_query(serve: Callable[..., Serving], file: 
         "render_rejection=hooks:render",
         PYTHONPATH=f"{tmp_path}:{environment({})['PYTHONPATH']}",
     )
-    # gunicorn refuses the header that the hook made up, and writes down what was asked for.
+    # gunicorn refuses the header that the hook made up, and writes down what was asked for and why.
     assert serving.get("/a?apikey=KCANARY_unknown", key=None).status == 500
     serving.wait_for(r"\[ERROR\] Error handling request\n", "err")
-    assert "InvalidResponseHeaderName" in serving.err or "InvalidHeaderName" in serving.err
     # Where it came from is there, its text is not.
-    assert "glogging" not in serving.err
-    assert 'File "' in serving.err
-    assert "no name" not in serving.err
+    assert re.search(r'File ".*gunicorn.*\nTypeError\n', serving.err, re.DOTALL)
 
 
 def test_sigterm_lets_requests_end(serve: Callable[..., Serving], file: str, origin: Origin) -> None:
@@ -325,9 +323,12 @@ def test_sighup_reads_the_settings_again_and_keeps_good_ones(
     Path(file).write_text(good.replace('origin = "api"', f'origin = "{origin.url}/new"', 1))
     serving.process.send_signal(signal.SIGHUP)
     end = time.monotonic() + PATIENCE_SECONDS
-    while serving.get("/").body != b"/new/":
+    answered = b""
+    while answered != b"/new/":
         assert time.monotonic() < end, serving.err
         time.sleep(0.1)
+        with suppress(AssertionError):  # gunicorn 23 drops what a worker that ends had not read yet
+            answered = serving.get("/").body
     assert serving.stop() == 0
 
 
