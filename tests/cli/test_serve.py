@@ -212,6 +212,12 @@ def test_it_works_from_the_environment_alone(
     assert serving.access() == []
 
 
+def test_health_can_be_off(serve: Callable[..., Serving], file: str) -> None:
+    serving = serve(file, "--set", "health_path=")
+    assert serving.get("/healthz").body == b"/healthz"
+    assert "health " not in serving.said
+
+
 def test_health_while_the_key_service_is_down(
     serve: Callable[..., Serving], file: str, origin: Origin, keys: LoopbackKeyService
 ) -> None:
