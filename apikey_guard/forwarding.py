@@ -18,7 +18,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from apikey_guard.core.hops import Framing, Hop, caller_host, framing
 from apikey_guard.core.model import Consumer, Deny, Reason
 from apikey_guard.core.routing import Router
-from apikey_guard.core.target import has_encoded_slash, literal_path, stripped, wire_path
+from apikey_guard.core.target import has_encoded_slash, literal_path, mount_of, taken_off, wire_path
 from apikey_guard.errors import (
     BadRequest,
     CallerGone,
@@ -195,9 +195,10 @@ class Forwarder:
         if upgrade is not None and "websocket" in upgrade.lower():
             raise UpgradeUnsupported
         frame = framing(environ)
-        prefix = environ.get("SCRIPT_NAME", "")
+        prefix = mount_of(environ)
         if way.prefix is not None:
-            path, prefix = stripped(path, way.prefix), prefix + way.prefix
+            path, taken = taken_off(path, way.prefix)
+            prefix += taken
         host = None
         if way.preserve_host:
             host = caller_host(environ)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes
+from urllib.parse import quote, quote_from_bytes, unquote, unquote_to_bytes
 
 from apikey_guard.errors import BadRequest
 
@@ -73,14 +73,24 @@ def literal_path(wire: str) -> str:
     return unquote(_ENCODED_SLASH.sub("%252F", wire), errors="replace")
 
 
-def stripped(wire: str, prefix: str) -> str:
-    """What is left of a path when a route's prefix is taken off; ``/`` at least.
+def taken_off(wire: str, prefix: str) -> tuple[str, str]:
+    """A path without a route's prefix, ``/`` at least, and the prefix, percent-encoded.
 
     :param wire: as :func:`wire_path` returns it; its first segments spell the prefix.
     :param prefix: decoded, without a final slash.
     """
-    rest = wire.split("/", prefix.count("/") + 1)[prefix.count("/") + 1 :]
-    return "/" + rest[0] if rest else "/"
+    count = prefix.count("/") + 1
+    pieces = wire.split("/", count)
+    return "/" + "".join(pieces[count:]), quote(prefix, safe=_SAFE_IN_PATH)
+
+
+def mount_of(environ: Mapping[str, Any]) -> str:
+    """Where an app before this one has taken something off the path, percent-encoded; "" for nowhere.
+
+    :raises BadRequest: it is not as a server may hand it over.
+    """
+    mount = environ.get("SCRIPT_NAME")
+    return _encoded(mount) if mount else ""
 
 
 def _below(sent: str, mount: str, path: str) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apikey_guard.core.target import literal_path, stripped, wire_path
+from apikey_guard.core.target import literal_path, mount_of, taken_off, wire_path
 from apikey_guard.errors import BadRequest
 
 RAW = ["RAW_URI", "REQUEST_URI"]
@@ -207,7 +207,28 @@ def test_p02_below_a_mount_the_mount_is_taken_off(mount: str, path: str, raw: st
     ],
 )
 def test_a_prefix_is_taken_off_by_segments(wire: str, prefix: str, left: str) -> None:
-    assert stripped(wire, prefix) == left
+    rest, taken = taken_off(wire, prefix)
+    assert rest == left
+    assert taken == prefix
+
+
+def test_a_prefix_is_told_percent_encoded() -> None:
+    assert taken_off("/caf%C3%A9/x", "/café") == ("/x", "/caf%C3%A9")
+
+
+@pytest.mark.parametrize(
+    ("mount", "sent"),
+    [
+        (None, ""),
+        ("", ""),
+        ("/api", "/api"),
+        ("/caf\xc3\xa9", "/caf%C3%A9"),
+        ("/a b", "/a%20b"),
+        ("/a\r\nX: y", "/a%0D%0AX:%20y"),
+    ],
+)
+def test_a_mount_is_written_percent_encoded(mount: str | None, sent: str) -> None:
+    assert mount_of({"SCRIPT_NAME": mount}) == sent
 
 
 @pytest.mark.parametrize(
