@@ -52,14 +52,20 @@ class Pool:
                     return None
                 connection = self._idle.pop()
             now = time.monotonic()
-            if (
-                now - connection.idle_since < _MAX_IDLE_SECONDS
-                and now - connection.made_at < _MAX_AGE_SECONDS
-                and connection.is_clean
-            ):
+            usable = False
+            try:
+                usable = (
+                    now - connection.idle_since < _MAX_IDLE_SECONDS
+                    and now - connection.made_at < _MAX_AGE_SECONDS
+                    and connection.is_clean
+                )
+            finally:
+                # Also where gevent ends the request in here.
+                if not usable:
+                    connection.close()
+                    self.let_go()
+            if usable:
                 return connection
-            connection.close()
-            self.let_go()
 
     def _wait(self) -> None:
         self._waiting += 1

@@ -8,6 +8,7 @@ import pytest
 
 from apikey_guard.origins.connection import Connection
 from apikey_guard.origins.pool import Pool
+from tests.harness.wire import PATIENCE_SECONDS
 
 
 class Ended(BaseException):
@@ -22,6 +23,7 @@ class EndedHere(Connection):
 
 def test_x19_who_is_ended_while_taking_a_connection_leaves_its_place() -> None:
     here, there = socket.socketpair()
+    there.settimeout(PATIENCE_SECONDS)
     pool = Pool(1, 0.01)
     assert pool.take() is None
     pool.give_back(EndedHere(here, 1.0))
