@@ -103,13 +103,10 @@ def make_forwarder(
         if spec is not None and spec not in specs.values():
             spec = replace(spec, name=_free_name(spec.name, specs))
             specs[spec.name] = spec
-        preserve = given.preserve_host
-        if preserve is None and spec is not None:
-            preserve = spec.preserve_host
         return Way(
             origin=None if spec is None else spec.name,
             prefix=given.path.removesuffix("/*") if given.strip_prefix else None,
-            preserve_host=settings.preserve_host if preserve is None else preserve,
+            preserve_host=given.preserve_host,
             methods=given.methods,
             hosts=given.hosts,
         )
@@ -123,6 +120,11 @@ def make_forwarder(
         refuse=refuse,
         app=app,
         choose_origin=settings.choose_origin,
+        preserving=[
+            name
+            for name, spec in specs.items()
+            if (settings.preserve_host if spec.preserve_host is None else spec.preserve_host)
+        ],
     )
 
 

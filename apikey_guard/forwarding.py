@@ -54,13 +54,13 @@ class Way(NamedTuple):
 
     :param origin: the name of an origin, or None: to the app.
     :param prefix: what is taken off the path, or None.
-    :param preserve_host: whether the caller's ``Host`` is sent on.
+    :param preserve_host: whether the caller's ``Host`` is sent on; None is as the origin wants it.
     :param methods: and ``hosts``: of the route.
     """
 
     origin: str | None = None
     prefix: str | None = None
-    preserve_host: bool = False
+    preserve_host: bool | None = None
     methods: Collection[str] | None = None
     hosts: Collection[str] | None = None
 
@@ -96,6 +96,7 @@ class Forwarder:
     :param refuse: answers a request that cannot be forwarded.
     :param app: gets the requests that have no origin; None answers them with 404.
     :param choose_origin: hook ``(environ, consumer)`` -> the name of an origin, or None.
+    :param preserving: names of the origins that get the caller's ``Host``, unless a way says otherwise.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Forwarder:
         refuse: Refuse,
         app: WSGIApplication | None = None,
         choose_origin: Callable[[WSGIEnvironment, Consumer | None], str | None] | None = None,
+        preserving: Collection[str] = (),
     ) -> None:
         self._match = ways.match
         self._make_clients = make_clients
@@ -114,6 +116,7 @@ class Forwarder:
         self._refuse = refuse
         self._app = app
         self._choose_origin = choose_origin
+        self._preserving = frozenset(preserving)
         # By process: connections must not be shared with a parent.
         self._clients: dict[int, Mapping[str, OriginClient]] = {}
 
@@ -200,7 +203,7 @@ class Forwarder:
             path, taken = taken_off(path, way.prefix)
             prefix += taken
         host = None
-        if way.preserve_host:
+        if origin in self._preserving if way.preserve_host is None else way.preserve_host:
             host = caller_host(environ)
             if host is None:
                 raise BadRequest("Host is no host")

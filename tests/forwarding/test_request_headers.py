@@ -429,17 +429,27 @@ def test_x15_an_odd_host_is_never_sent_on(origin: Origin, host: str) -> None:
 
 @pytest.mark.parametrize("host", ["api.example", "API.example:8443", "[2001:db8::1]:443", "127.0.0.1"])
 def test_x15_the_callers_host_goes_on_where_that_is_wanted(origin: Origin, host: str) -> None:
-    for settings in (
+    ways: list[dict[str, Any]] = [
         {"preserve_host": True},
         {"routes": [Route("/*", origin=origin.url, preserve_host=True)]},
         {"origin": "one", "origins": {"one": {"targets": [origin.url], "preserve_host": True}}},
-    ):
+    ]
+    for settings in ways:
         with Gateway(**{"origin": origin.url, **settings}) as gateway:
             assert gateway.get("/", extra={"HTTP_HOST": host}).status == 200
             assert origin.last.header("Host") == host
     with Gateway(origin, preserve_host=True, routes=[Route("/*", preserve_host=False)]) as gateway:
         assert gateway.get("/", extra={"HTTP_HOST": host}).status == 200
         assert origin.last.header("Host") == origin.netloc
+
+
+def test_x15_a_chosen_origin_has_its_own_say_about_the_host(origin: Origin) -> None:
+    """What a table says of its origin holds however a request comes there."""
+    origins = {"one": origin.url, "two": {"targets": [origin.url], "preserve_host": True}}
+    with Gateway("one", origins=origins, choose_origin=lambda environ, _: environ.get("HTTP_TO")) as gateway:
+        for to, host in (("one", origin.netloc), ("two", "api.example")):
+            assert gateway.get("/", headers=[("To", to)], extra={"HTTP_HOST": "api.example"}).status == 200
+            assert origin.last.header("Host") == host
 
 
 def test_x15_the_host_of_the_origin_is_as_it_was_written(origin: Origin) -> None:

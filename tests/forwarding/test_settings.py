@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
@@ -58,7 +59,7 @@ GOOD_ORIGINS: list[object] = [
 
 
 @pytest.mark.parametrize("origin", GOOD_ORIGINS)
-def test_an_origin_that_can_be_used(origin: object) -> None:
+def test_an_origin_that_can_be_used(origin: Any) -> None:
     load_settings({"key_service": FakeKeyService(), "origin": origin}, environ={})
     load_settings({"key_service": FakeKeyService(), "routes": [Route("/a/*", origin=origin)]}, environ={})
     load_settings({"key_service": FakeKeyService(), "origins": {"one": origin}, "origin": "one"}, environ={})
