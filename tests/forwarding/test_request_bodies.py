@@ -338,7 +338,7 @@ def test_x14_a_body_that_cannot_be_read_never_reaches_the_origin_as_a_whole(
 def test_x14_a_caller_that_stops_half_way(server: str, ending: str, live: Callable[..., LiveGateway]) -> None:
     gateway = live(server)
     with gateway.connection() as caller:
-        caller.send(request("/", "Content-Length: 200000", method="POST", body=b"x" * 100_000))
+        caller.send(request("/", "Content-Length: 1000000", method="POST", body=b"x" * 500_000))
         if server != "waitress":  # which takes all of a body before it calls anybody
             gateway.origin.wait_until_connected()
         if ending == "reset":
