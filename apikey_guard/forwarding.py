@@ -17,7 +17,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from apikey_guard.core.hops import Framing, Hop, caller_host, framing
 from apikey_guard.core.model import Consumer, Deny, Reason
-from apikey_guard.core.routing import Router
+from apikey_guard.core.routing import Router, readings
 from apikey_guard.core.target import has_encoded_slash, literal_path, mount_of, taken_off, wire_path
 from apikey_guard.errors import (
     BadRequest,
@@ -177,8 +177,11 @@ class Forwarder:
 
     def _path(self, environ: Environ, way: Way) -> str:
         path = wire_path(environ)
-        # Where an encoded slash would lead to another route, two programs disagree about the path.
-        if has_encoded_slash(path) and self._match(literal_path(path), environ) is not way:
+        # Where an encoded slash could lead to another route, two programs disagree about the path: the
+        # origin may take parameters off a segment before it decodes, and then see another one.
+        if has_encoded_slash(path) and any(
+            self._match(reading, environ) is not way for reading in readings(literal_path(path))
+        ):
             raise BadRequest("an encoded slash stands where routes part")
         return path
 
