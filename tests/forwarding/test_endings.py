@@ -133,13 +133,22 @@ CUT = {
 }
 
 
-@pytest.mark.parametrize("server", ALL_SERVERS)
-@pytest.mark.parametrize("name", CUT)
+# These end every answer without a length by closing, whatever the app does: nobody can tell.
+ENDING_BY_CLOSING = ("wsgiref", "uwsgi")
+
+
+@pytest.mark.parametrize(
+    ("server", "name"),
+    [
+        (server, name)
+        for server in ALL_SERVERS
+        for name in CUT
+        if server not in ENDING_BY_CLOSING or not name.startswith("chunks")
+    ],
+)
 def test_x03_under_real_servers_no_cut_answer_ends_cleanly(
     server: str, name: str, live: Callable[..., LiveGateway]
 ) -> None:
-    if name.startswith("chunks") and server in {"wsgiref", "uwsgi"}:
-        pytest.skip("ends every answer without a length by closing, whatever the app does")
     gateway = live(server)
     for reset in (False, True):
         gateway.origin.says(CUT[name], close=not reset, reset=reset)

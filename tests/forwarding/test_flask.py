@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -23,7 +24,7 @@ def origin() -> Iterator[Origin]:
         yield made
 
 
-def make_app(**settings: object) -> Flask:
+def make_app(**settings: Any) -> Flask:
     app = Flask("shop")
     keys = FakeKeyService()
     keys.add(GOOD, Consumer(id="42", username="acme"))

@@ -86,13 +86,19 @@ def test_p03_what_was_approved_is_what_is_sent(
 
 
 @pytest.mark.parametrize("key", [None, GOOD], ids=["no key", "good key"])
-@pytest.mark.parametrize("raw", ["RAW_URI", "REQUEST_URI", None])
-@pytest.mark.parametrize("target", REFUSED)
+@pytest.mark.parametrize(
+    ("raw", "target"),
+    [
+        (raw, target)
+        for raw in ("RAW_URI", "REQUEST_URI", None)
+        for target in REFUSED
+        # A server that keeps no target hands over a path here that can be sent.
+        if raw or target not in {"/admin#/public", "/a%zz"}
+    ],
+)
 def test_p03_what_cannot_be_forwarded_is_refused_before_anything_else(
     gateway: Gateway, origin: Origin, target: str, raw: str | None, key: str | None
 ) -> None:
-    if raw is None and target in {"/admin#/public", "/a%zz"}:
-        pytest.skip("a server that keeps no target hands over a path that can be sent")
     response = gateway.get(target, raw=raw, key=key, lint=False)
     assert (response.status, response.json()["code"]) == (400, "bad_request")
     assert (gateway.keys.calls, origin.connections) == (0, 0)
