@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 import weakref
 from collections import deque
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 from apikey_guard.errors import OriginBusy
 from apikey_guard.origins.connection import Connection
@@ -16,6 +17,9 @@ from apikey_guard.origins.connection import Connection
 _MAX_IDLE_SECONDS: Final = 50.0
 # A target that moves to another address is followed after this many seconds.
 _MAX_AGE_SECONDS: Final = 300.0
+
+# Takes what is handed to one that waits: a connection, or None for a place.
+_Hand: TypeAlias = "queue.SimpleQueue[Connection | None]"
 
 
 class Pool:
@@ -29,8 +33,9 @@ class Pool:
         self._free = most
         self._patience = patience
         self._idle: deque[Connection] = deque()
-        self._condition = threading.Condition(threading.Lock())
-        self._waiting = 0
+        # Who waits, in order. Nobody does while there is an idle connection or a free place.
+        self._waiting: deque[_Hand] = deque()
+        self._lock = threading.Lock()
         self._closed = False
         # For an app that is thrown away without being closed, as those of tests are.
         weakref.finalize(self, _close_all, self._idle)
@@ -42,15 +47,10 @@ class Pool:
 
         :raises OriginBusy: no place became free in time.
         """
-        condition = self._condition
         while True:
-            with condition:
-                if not self._idle and not self._free:
-                    self._wait()
-                if not self._idle:
-                    self._free -= 1
-                    return None
-                connection = self._idle.pop()
+            connection = self._take()
+            if connection is None:
+                return None
             now = time.monotonic()
             usable = False
             try:
@@ -67,36 +67,65 @@ class Pool:
             if usable:
                 return connection
 
-    def _wait(self) -> None:
-        self._waiting += 1
+    def _take(self) -> Connection | None:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            if self._free:
+                self._free -= 1
+                return None
+            hand: _Hand = queue.SimpleQueue()
+            self._waiting.append(hand)
         try:
-            if not self._condition.wait_for(lambda: self._free or self._idle, self._patience):
-                raise OriginBusy("busy", "as many connections as it may have are in use")
-        finally:
-            self._waiting -= 1
+            return hand.get(timeout=self._patience)
+        except queue.Empty:
+            if self._gives_up(hand):
+                raise OriginBusy("busy", "as many connections as it may have are in use") from None
+            return hand.get()
+        except BaseException:
+            if not self._gives_up(hand):
+                with suppress(queue.Empty):
+                    self._hand_on(hand.get(block=False))
+            raise
+
+    def _gives_up(self, hand: _Hand) -> bool:
+        """Whether one that waited goes with nothing; else something was handed over just now."""
+        with self._lock:
+            if hand not in self._waiting:
+                return False
+            self._waiting.remove(hand)
+            return True
+
+    def _hand_on(self, connection: Connection | None) -> None:
+        if connection is None:
+            self.let_go()
+        else:
+            self.give_back(connection)
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection whose answer was read to its end, or hand it to who waits for one."""
+        """Hand a connection whose answer was read to its end to who has waited longest, or keep it."""
         connection.idle_since = time.monotonic()
-        with self._condition:
+        with self._lock:
             if not self._closed:
-                self._idle.append(connection)
                 if self._waiting:
-                    self._condition.notify()
+                    self._waiting.popleft().put(connection)
+                else:
+                    self._idle.append(connection)
                 return
         connection.close()
         self.let_go()
 
     def let_go(self) -> None:
         """A place is free: its connection is closed, or was never made."""
-        with self._condition:
-            self._free += 1
+        with self._lock:
             if self._waiting:
-                self._condition.notify()
+                self._waiting.popleft().put(None)
+            else:
+                self._free += 1
 
     def close(self) -> None:
         """Close what is idle now, and everything else when it is given back."""
-        with self._condition:
+        with self._lock:
             self._closed = True
             idle = list(self._idle)
             self._idle.clear()
