@@ -62,6 +62,7 @@ class Connection:
         # heap full of holes behind, which under load grows by MiB for every caller.
         self._buffer = bytearray(PIECE_BYTES)
         self._view = memoryview(self._buffer)
+        self._filled = False
         self._heard = False
         self.used = False
         self.made_at = self.idle_since = time.monotonic()
@@ -199,8 +200,11 @@ class Connection:
         """
         until = until or time.monotonic() + self._read_timeout
         while True:
-            # TLS may hold decrypted bytes, which no poll shows.
-            if not (self._tls and self._sock.pending()):  # type: ignore[attr-defined]  # an SSLSocket's
+            # A full buffer means that more is there already. TLS may hold decrypted bytes, which no poll
+            # shows.
+            if self._filled:
+                self._filled = False
+            elif not (self._tls and self._sock.pending()):  # type: ignore[attr-defined]  # an SSLSocket's
                 self._wait(until)
             try:
                 data = self._read()
@@ -213,7 +217,9 @@ class Connection:
             return data
 
     def _read(self) -> bytes:
-        return bytes(self._view[: self._sock.recv_into(self._buffer)])
+        count = self._sock.recv_into(self._buffer)
+        self._filled = count == PIECE_BYTES
+        return bytes(self._view[:count])
 
     @property
     def received_bytes(self) -> int:
