@@ -19,6 +19,7 @@ from apikey_guard.core.routing import (
     hides_specials,
     is_canonical,
     is_plain_path,
+    mixes_parameters,
     readings,
 )
 from apikey_guard.errors import Overloaded, RateLimited, VerificationError
@@ -171,8 +172,12 @@ class Policy:
         """The rule for an odd request: credential required, and every scope that a reading asks for."""
         method, host = environ.get("REQUEST_METHOD", ""), environ.get("HTTP_HOST")
         requests = [{"REQUEST_METHOD": each, "HTTP_HOST": host} for each in {method, method.upper()}]
-        found = (self._match(reading, request) for reading in readings(path) for request in requests)
-        rules = [self.default, *found]
+        pairs = [(reading, request) for reading in readings(path) for request in requests]
+        rules = [self.default, *(self._match(reading, request) for reading, request in pairs)]
+        if mixes_parameters(path, _raw_target(environ)):
+            # Of one more reading only the beginning is certain: all routes above it count, too.
+            for reading, request in pairs:
+                rules += self._router.matches(reading, request)
         scopes = NO_SCOPES.union(*(rule.scopes for rule in rules))
         mode = max((rule.mode for rule in rules), key=_STRICTNESS.__getitem__)
         return replace(self.default, scopes=scopes, mode=mode, plain=mode == "enforce")

@@ -21,7 +21,15 @@ IDENTITY_HEADERS: Mapping[str, str] = MappingProxyType(
 )
 
 # Where servers and the hops before them leave a copy of the request's URL.
-_URL_KEYS = ("RAW_URI", "REQUEST_URI", "HTTP_REFERER", "HTTP_X_ORIGINAL_URI", "HTTP_X_FORWARDED_URI")
+_URL_KEYS = (
+    "RAW_URI",
+    "REQUEST_URI",
+    "HTTP_REFERER",
+    "HTTP_X_ORIGINAL_URI",
+    "HTTP_X_ORIGINAL_URL",
+    "HTTP_X_FORWARDED_URI",
+    "HTTP_X_REWRITE_URL",
+)
 
 
 _WRITTEN = ("id", "username", "custom_id", "credential_id")

@@ -63,6 +63,21 @@ def hides_specials(target: str | None) -> bool:
     return "#" in path or _ENCODED_SPECIAL.search(path) is not None
 
 
+def mixes_parameters(path: str, target: str | None) -> bool:
+    """Whether a semicolon may begin a parameter in one place and belong to a name in another.
+
+    A server behind that takes parameters off before it decodes then reads a path which is none of
+    :func:`readings`.
+
+    :param path: decoded.
+    :param target: as it was sent, where the server gives it.
+    """
+    if target is None:
+        return path.count(";") > 1
+    sent = target.partition("?")[0]
+    return ";" in sent and "%3b" in sent.lower()
+
+
 def readings(path: str) -> set[str]:
     """The paths that servers behind may take an odd path for, the path itself among them."""
     found = {path}
@@ -268,6 +283,8 @@ class Router(Protocol[M_co]):
 
     def match(self, path: str, environ: Mapping[str, object]) -> M_co: ...
 
+    def matches(self, path: str, environ: Mapping[str, object]) -> Iterator[M_co]: ...
+
 
 class RouteTable(Generic[M]):
     """Longest path first, then the entry with methods, then the one with hosts; else the default.
@@ -335,6 +352,15 @@ class RouteTable(Generic[M]):
             return entry
         # The default, which has neither methods nor hosts, stands last in every tuple.
         raise AssertionError("a route table without a default")
+
+    def matches(self, path: str, environ: Mapping[str, object]) -> Iterator[M]:
+        """Everything that holds for a path: what :meth:`match` returns, then what it was chosen over."""
+        method, host = environ.get("REQUEST_METHOD"), request_host(environ)
+        for entry in self._exact.get(path) or self._below(path):
+            if (entry.methods is None or method in entry.methods) and (
+                entry.hosts is None or host in entry.hosts
+            ):
+                yield entry
 
 
 def _best_first(entries: list[M]) -> list[M]:

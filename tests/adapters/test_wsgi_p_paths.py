@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from urllib.parse import unquote
 
 import pytest
 
@@ -132,6 +133,22 @@ def test_p01_every_reading_of_a_path_can_ask_for_scopes(path: str) -> None:
     with Guarded(routes=[Route("/admin/*", scopes=["admin"])]) as guarded:
         assert asked(guarded, path, GOOD) == LACKING
         assert guarded.app.calls == 0
+
+
+@pytest.mark.parametrize("target", ["/;/admin/open%3B", "/;/admin/open%3bx?q", "/a;/..;/admin/open%3B", None])
+def test_p01_a_semicolon_in_two_meanings_keeps_the_scopes_of_every_prefix(target: str | None) -> None:
+    """Who takes parameters off first sees /admin/open;, for which the looser exact route is not meant."""
+    extra = {} if target is None else {"RAW_URI": target}
+    path = "/;/admin/open;" if target is None else unquote(target.partition("?")[0])
+    with Guarded(routes=[Route("/admin/*", scopes=["admin"]), Route("/admin/open")]) as guarded:
+        assert asked(guarded, "/admin/open", GOOD) == (200, "")
+        assert asked(guarded, path, GOOD, extra=extra) == LACKING
+
+
+def test_p01_a_parameter_alone_asks_for_no_more_scopes() -> None:
+    with Guarded(routes=[Route("/admin/*", scopes=["admin"]), Route("/admin/open/*")]) as guarded:
+        extra = {"RAW_URI": "/admin/open/a;b=1/c"}
+        assert asked(guarded, "/admin/open/a;b=1/c", GOOD, extra=extra) == (200, "")
 
 
 def test_p01_a_path_in_no_known_form_keeps_the_scopes_of_its_prefix() -> None:

@@ -276,6 +276,8 @@ COPIES = {
     "Apikey": "KCANARY-good",
     "Referer": "https://h.example/p?apikey=KCANARY-good&q=1",
     "X-Original-URI": "/p?q=1&apikey=KCANARY-good",
+    "X-Original-URL": "/p?q=1&apikey=KCANARY-good",
+    "X-Rewrite-URL": "/p?q=1&apikey=KCANARY-good",
     "X-Forwarded-Uri": "/p?apikey=KCANARY-good",
 }
 
@@ -290,7 +292,13 @@ def test_k02_no_copy_of_the_key_in_a_header(origin: Origin, path: str, trusted: 
         assert gateway.get(path + query, key=None, headers=headers).status == 200
         got = carried(origin.last)
         assert got.pop("x-forwarded-uri", "/p") == "/p"
-        assert got == {"referer": "https://h.example/p?q=1", "x-original-uri": "/p?q=1", "x-other": "1"}
+        assert got == {
+            "referer": "https://h.example/p?q=1",
+            "x-original-uri": "/p?q=1",
+            "x-original-url": "/p?q=1",
+            "x-rewrite-url": "/p?q=1",
+            "x-other": "1",
+        }
         assert origin.last.target == path + "?a=1&b=%20"
 
 
