@@ -15,6 +15,7 @@ from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
 
 from apikey_guard.core.headers import IDENTITY_HEADERS
+from apikey_guard.core.http1 import HOP_BY_HOP
 from apikey_guard.settings_sources import closest
 
 LOCATION_KINDS = ("header", "query", "authorization", "cookie", "body")
@@ -25,23 +26,7 @@ _HEADER_VALUE = re.compile(r"[!-~\xa1-\xff](?:[\t -~\xa0-\xff]*[!-~\xa1-\xff])?"
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _REALM = re.compile(r"[ !#-\[\]-~]{1,200}")
 # Framing and routing of the request itself: whoever sets these decides what a server reads.
-_FRAMING_HEADERS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
+_FRAMING_HEADERS = HOP_BY_HOP | {"content-length", "content-type", "expect", "host"}
 # Host may be set: a key service is sometimes reached by number. A coded answer is never asked for.
 _BUILT_BY_US = _FRAMING_HEADERS - {"host"} | {"accept-encoding"}
 
