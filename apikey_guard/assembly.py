@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from apikey_guard.clock import Clock
@@ -15,7 +14,6 @@ from apikey_guard.core.routing import Route, RouteTable
 from apikey_guard.errors import SettingsError
 from apikey_guard.keyservice import CalledKeyService, KeyService
 from apikey_guard.settings import Settings
-from apikey_guard.settings_origins import spec_of
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -94,44 +92,32 @@ def make_forwarder(
     from apikey_guard.core.hops import Hop
     from apikey_guard.forwarding import Forwarder, Way
 
-    specs = dict(settings.origins)
+    origins = settings.all_origins()
 
-    def way(route: Route | None) -> Way:
-        given = route or Route("/*")
-        named = default if given.origin is None else given.origin
-        spec = None if named is None else spec_of(named, settings.origins)
-        if spec is not None and spec not in specs.values():
-            spec = replace(spec, name=_free_name(spec.name, specs))
-            specs[spec.name] = spec
+    def way(route: Route) -> Way:
         return Way(
-            origin=None if spec is None else spec.name,
-            prefix=given.path.removesuffix("/*") if given.strip_prefix else None,
-            preserve_host=given.preserve_host,
-            methods=given.methods,
-            hosts=given.hosts,
+            origin=origins.name_of(default if route.origin is None else route.origin),
+            prefix=route.path.removesuffix("/*") if route.strip_prefix else None,
+            preserve_host=route.preserve_host,
+            methods=route.methods,
+            hosts=route.hosts,
         )
 
-    ways = RouteTable([(route.path, way(route)) for route in settings.routes], way(None))
+    ways = RouteTable([(route.path, way(route)) for route in settings.routes], way(Route("/*")))
     identity = settings.identity_header_names or IDENTITY_HEADERS
     return Forwarder(
         ways,
-        lambda: _make_origins(specs, settings, clock),
+        lambda: _make_origins(origins.specs, settings, clock),
         Hop(trusted=settings.trusted_proxies, kept=[environ_key(name) for name in identity.values()]),
         refuse=refuse,
         app=app,
         choose_origin=settings.choose_origin,
         preserving=[
             name
-            for name, spec in specs.items()
+            for name, spec in origins.specs.items()
             if (settings.preserve_host if spec.preserve_host is None else spec.preserve_host)
         ],
     )
-
-
-def _free_name(name: str, taken: Mapping[str, OriginSpec]) -> str:
-    """The name, or one with a number where another origin begins with the same target."""
-    names = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 2)))
-    return next(one for one in names if one not in taken)
 
 
 def _make_origins(
@@ -153,7 +139,4 @@ def _make_origins(
 
 def make_identity_headers(settings: Settings) -> IdentityHeaders:
     """Kong's names, other names, or none; forged ones are deleted in any case."""
-    names: bool | Mapping[str, str] = settings.identity_headers
-    if isinstance(names, bool):
-        return IdentityHeaders(IDENTITY_HEADERS if names else None)
-    return IdentityHeaders({**IDENTITY_HEADERS, **names})
+    return IdentityHeaders(settings.identity_header_names)

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterable
 
 from apikey_guard.errors import TransportError
+
+
+def counting_down(seconds: float) -> Callable[[], float]:
+    """What is left of a time that begins now, for :func:`connect`."""
+    end = time.monotonic() + seconds
+
+    def remaining() -> float:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TransportError("timeout", "no connection in time")
+        return left
+
+    return remaining
 
 
 def connect(

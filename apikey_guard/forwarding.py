@@ -76,10 +76,6 @@ class Aim(NamedTuple):
     path: str | None
 
 
-class NoOrigin(Exception):
-    """A gateway has no origin for a request."""
-
-
 class UpgradeUnsupported(Exception):
     """The caller wants to speak another protocol on its connection."""
 

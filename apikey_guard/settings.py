@@ -23,6 +23,7 @@ from apikey_guard.core.routing import Mode, Route
 from apikey_guard.errors import SettingsError
 from apikey_guard.keyservice import KeyService
 from apikey_guard.settings_checks import MASK, SecretHeaders
+from apikey_guard.settings_origins import Origins
 from apikey_guard.settings_rules import checked
 from apikey_guard.settings_sources import HOOKS, UNSET, find
 
@@ -319,6 +320,10 @@ class Settings:
         if isinstance(self.identity_headers, bool):
             return IDENTITY_HEADERS if self.identity_headers else None
         return MappingProxyType({**IDENTITY_HEADERS, **self.identity_headers})
+
+    def all_origins(self) -> Origins:
+        """The `origins`, and those that `origin` and the routes write as URLs."""
+        return Origins(self.origins, [self.origin, *(route.origin for route in self.routes)])
 
     def shown(self, name: str) -> str:
         """The value of a setting for people to read, with every secret masked.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, cast
 from urllib.parse import SplitResult
@@ -138,16 +138,38 @@ def _spec(name: str, entry: object) -> OriginSpec:
     return OriginSpec(name=name, **given)  # type: ignore[arg-type]  # each value has passed its check
 
 
-def spec_of(named: str | Sequence[str], known: Mapping[str, OriginSpec]) -> OriginSpec:
-    """The origin that a setting or a route means.
+class Origins:
+    """Every origin of a guard's settings by its name, those written as URLs among them.
 
-    :param named: as :func:`origin` returns it.
-    :param known: the `origins` of the settings.
+    :param known: the setting `origins`.
+    :param meant: what `origin` and the routes say, None where one says nothing.
+    :ivar specs: by name; one that is written as URLs is named after its first target.
     """
-    if isinstance(named, str) and is_name(named):
-        return known[named]
-    targets = _targets(named)
-    return OriginSpec(name=str(targets[0]), targets=targets)
+
+    def __init__(self, known: Mapping[str, OriginSpec], meant: Iterable[str | Sequence[str] | None]) -> None:
+        self.specs = dict(known)
+        self._names: dict[tuple[OriginTarget, ...], str] = {}
+        for each in meant:
+            if each is None or (isinstance(each, str) and is_name(each)):
+                continue
+            targets = _targets(each)
+            if targets not in self._names:
+                self._names[targets] = name = self._free_name(str(targets[0]))
+                self.specs[name] = OriginSpec(name=name, targets=targets)
+
+    def name_of(self, meant: str | Sequence[str] | None) -> str | None:
+        """The name of the origin that a setting or a route means.
+
+        :param meant: as it was given to the constructor.
+        """
+        if meant is None or (isinstance(meant, str) and is_name(meant)):
+            return meant
+        return self._names[_targets(meant)]
+
+    def _free_name(self, name: str) -> str:
+        """The name, or one with a number where another origin begins with the same target."""
+        names = (name, *(f"{name} ({number})" for number in range(2, len(self.specs) + 2)))
+        return next(one for one in names if one not in self.specs)
 
 
 def networks(value: object) -> tuple[str, ...]:

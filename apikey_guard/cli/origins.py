@@ -1,33 +1,20 @@
-"""The origins that settings name, and whether they can be reached from here."""
+"""Whether the origins of the settings can be reached from here."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from apikey_guard.cli.findings import Finding, Level
-from apikey_guard.connecting import connect
-from apikey_guard.core.origin import OriginSpec, OriginTarget
+from apikey_guard.connecting import connect, counting_down
+from apikey_guard.core.origin import OriginTarget
 from apikey_guard.errors import TransportError
 from apikey_guard.settings import Settings
-from apikey_guard.settings_origins import spec_of
 from apikey_guard.tls import tls_context
-
-
-def origins_of(settings: Settings) -> Mapping[str, OriginSpec]:
-    """Every origin of the settings by its name: those of `origins`, and those that are written as URLs."""
-    named = dict(settings.origins)
-    for given in (settings.origin, *(route.origin for route in settings.routes)):
-        if given is not None:
-            spec = spec_of(given, settings.origins)
-            if spec not in named.values():
-                named[spec.name] = spec
-    return named
 
 
 def about_origins(settings: Settings) -> Iterator[Finding]:
     """Whether each target can be connected to, within the time that a request would have."""
-    for name, spec in origins_of(settings).items():
+    for name, spec in settings.all_origins().specs.items():
         seconds = spec.connect_timeout or settings.origin_connect_timeout
         troubles = [(target, _trouble(target, seconds, spec.ca)) for target in spec.targets]
         # With one that answers, requests are served.
@@ -42,16 +29,8 @@ def about_origins(settings: Settings) -> Iterator[Finding]:
 
 def _trouble(target: OriginTarget, seconds: float, ca: str | None) -> str | None:
     """What keeps from connecting, as the end of a sentence; None where nothing does."""
-    end = time.monotonic() + seconds
-
-    def remaining() -> float:
-        left = end - time.monotonic()
-        if left <= 0:
-            raise TransportError("timeout")
-        return left
-
     try:
-        with connect(target.host, target.port, remaining) as connection:
+        with connect(target.host, target.port, counting_down(seconds)) as connection:
             if target.scheme == "https":
                 tls_context(ca).wrap_socket(connection, server_hostname=target.host).close()
     except (TransportError, OSError, ValueError) as error:

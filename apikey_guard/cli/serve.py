@@ -18,7 +18,6 @@ from apikey_guard.cli.arguments import (
     read_settings,
 )
 from apikey_guard.cli.console import Console, printable
-from apikey_guard.cli.origins import origins_of
 from apikey_guard.cli.serving import listen, url_of
 from apikey_guard.core.routing import Route
 from apikey_guard.errors import ApiKeyGuardError
@@ -146,7 +145,7 @@ def _key_service(settings: Settings) -> str:
 
 
 def _origins(settings: Settings) -> Iterator[tuple[str, str]]:
-    for name, spec in origins_of(settings).items():
+    for name, spec in settings.all_origins().specs.items():
         targets = ", ".join(f"{target}{target.path}" for target in spec.targets)
         yield "origins", targets if name == targets else f"{name}  {targets}"
 

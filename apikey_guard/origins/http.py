@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-import time
 from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Final
 
 from apikey_guard.clock import Clock
-from apikey_guard.connecting import connect
+from apikey_guard.connecting import connect, counting_down
 from apikey_guard.core.http1 import Head
 from apikey_guard.core.origin import OriginTarget
 from apikey_guard.errors import OriginError, OriginFailed, OriginTimeout, TransportError
@@ -126,15 +125,7 @@ class HttpTarget:
 
     def _connect(self) -> socket.socket:
         target, bounds = self._target, self._bounds
-        end = time.monotonic() + bounds.connect_timeout
-
-        def remaining() -> float:
-            seconds = end - time.monotonic()
-            if seconds <= 0:
-                raise TransportError("timeout", "no connection in time")
-            return seconds
-
-        sock = connect(target.host, target.port, remaining)
+        sock = connect(target.host, target.port, counting_down(bounds.connect_timeout))
         if target.scheme == "http":
             return sock
         try:

@@ -270,3 +270,20 @@ def test_the_settings_of_one_origin_are_its_own(origin: Origin) -> None:
     origins = {"quick": {"targets": [origin.url], "read_timeout": 0.1}}
     with Gateway("quick", origins=origins, origin_read_timeout=50.0) as gateway:
         assert gateway.outcome() == (504, "origin_timeout")
+
+
+def test_each_origin_has_one_name_however_often_it_is_written() -> None:
+    one, both = "https://a.internal", ["https://a.internal", "https://b.internal"]
+    routes = [Route("/one/*", origin=one), Route("/both/*", origin=both), Route("/again/*", origin=both)]
+    settings = load_settings(
+        {"key_service": FakeKeyService(), "origins": {"named": one}, "origin": "named", "routes": routes},
+        environ={},
+    )
+    origins = settings.all_origins()
+    names = [origins.name_of(meant) for meant in ("named", one, both, tuple(both), None)]
+    assert names == ["named", "https://a.internal", "https://a.internal (2)", "https://a.internal (2)", None]
+    assert {name: len(spec.targets) for name, spec in origins.specs.items()} == {
+        "named": 1,
+        "https://a.internal": 1,
+        "https://a.internal (2)": 2,
+    }
