@@ -20,17 +20,11 @@ IDENTITY_HEADERS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Where servers and the hops before them leave a copy of the request's URL.
-_URL_KEYS = (
-    "RAW_URI",
-    "REQUEST_URI",
-    "HTTP_REFERER",
-    "HTTP_X_ORIGINAL_URI",
-    "HTTP_X_ORIGINAL_URL",
-    "HTTP_X_FORWARDED_URI",
-    "HTTP_X_REWRITE_URL",
-)
+#: Headers in which a caller and the hops before leave a copy of the request's URL.
+URL_HEADERS = ("Referer", "X-Original-URI", "X-Original-URL", "X-Forwarded-URI", "X-Rewrite-URL")
 
+# Servers leave one, too.
+_URL_KEYS = ("RAW_URI", "REQUEST_URI", *map(environ_key, URL_HEADERS))
 
 _WRITTEN = ("id", "username", "custom_id", "credential_id")
 

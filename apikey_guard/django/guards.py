@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 from apikey_guard.assembly import make_key_service
 from apikey_guard.clock import SYSTEM_CLOCK
 from apikey_guard.core.extraction import environ_key
-from apikey_guard.core.headers import IDENTITY_HEADERS
+from apikey_guard.core.headers import IDENTITY_HEADERS, URL_HEADERS
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Guard
@@ -31,14 +31,7 @@ APP_LABEL: Final = "apikey_guard"
 _OWN_SETTINGS: Final = frozenset({"user_from_consumer"})
 
 # Headers that hold the credential under a scheme, in a cookie or in a URL, or change with the body.
-_EDITED_HEADERS: Final = (
-    "Authorization",
-    "Cookie",
-    "Referer",
-    "X-Original-URI",
-    "X-Forwarded-URI",
-)
-
+_EDITED_HEADERS: Final = ("Authorization", "Cookie", *URL_HEADERS)
 
 # A view answers with a response of Django's, which cannot be streamed both ways.
 _NOT_FORWARDED: Final = (

@@ -170,6 +170,8 @@ SECRETS: list[Case] = [
             headers=(
                 ("Referer", f"https://a.example/p?apikey={GOOD}&q=1"),
                 ("X-Original-URI", f"/p?apikey={GOOD}"),
+                ("X-Original-URL", f"/p?apikey={GOOD}"),
+                ("X-Rewrite-URL", f"/p?apikey={GOOD}"),
                 ("X-Forwarded-Uri", f"/p?x=1&apikey={GOOD}"),
             ),
         ),
