@@ -10,6 +10,7 @@ from apikey_guard.core.decision import Defaults, Policy
 from apikey_guard.core.extraction import environ_key
 from apikey_guard.core.headers import IDENTITY_HEADERS, IdentityHeaders
 from apikey_guard.core.origin import OriginSpec
+from apikey_guard.core.peers import Peers
 from apikey_guard.core.routing import Route, RouteTable
 from apikey_guard.errors import SettingsError
 from apikey_guard.keyservice import CalledKeyService, KeyService
@@ -108,7 +109,7 @@ def make_forwarder(
     return Forwarder(
         ways,
         lambda: _make_origins(origins.specs, settings, clock),
-        Hop(trusted=settings.trusted_proxies, kept=[environ_key(name) for name in identity.values()]),
+        Hop(peers=Peers(settings.trusted_proxies), kept=[environ_key(name) for name in identity.values()]),
         refuse=refuse,
         app=app,
         choose_origin=settings.choose_origin,

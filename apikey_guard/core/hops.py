@@ -7,15 +7,13 @@ RFC 9110, section 7.6, and RFC 7239. A server has joined repeated headers by now
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection
+from typing import Final, NamedTuple
 
 from apikey_guard.core.extraction import environ_key
 from apikey_guard.core.http1 import HOP_BY_HOP
+from apikey_guard.core.peers import Environ, Peers
 from apikey_guard.errors import BadRequest, LengthRequired
-
-Environ = Mapping[str, Any]  # a CGI environment: what is read here is text, other keys hold anything
 
 #: How this hop is called in ``Via`` (RFC 9110, section 7.6.3).
 VIA_NAME: Final = "apikey-guard"
@@ -38,9 +36,6 @@ _HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _DOTTED = re.compile(r"[0-9A-Za-z._-]+")
 _COLONS = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
 _MOST_NAMES = 1_024
-_MOST_PEERS = 4_096
-
-Networks = Sequence[IPv4Network | IPv6Network]
 
 
 class Framing(NamedTuple):
@@ -83,16 +78,15 @@ def caller_host(environ: Environ) -> str | None:
 class Hop:
     """Writes the header block of the requests that go on.
 
-    :param trusted: networks of peers whose ``X-Forwarded-*`` and ``Forwarded`` are believed.
+    :param peers: whose ``X-Forwarded-*`` and ``Forwarded`` are believed.
     :param kept: environ keys of headers that nobody but the guard takes away.
     """
 
-    def __init__(self, *, trusted: Sequence[str], kept: Collection[str]) -> None:
-        self._trusted: Networks = [ip_network(network, strict=False) for network in trusted]
+    def __init__(self, *, peers: Peers, kept: Collection[str]) -> None:
+        self._peers = peers
         self._kept = _KEPT | frozenset(kept)
         # "Name: " for each environ key seen, "" for what ends here. Bounded, as callers choose names.
         self._names: dict[str, str] = {}
-        self._peers: dict[str, bool] = {}
 
     def header_block(self, environ: Environ, prefix: str) -> bytes:
         """The header lines to send on, each with its line break, without Host and framing.
@@ -154,7 +148,7 @@ class Hop:
         via = f"{environ.get('SERVER_PROTOCOL', 'HTTP/1.1')[5:]} {VIA_NAME}"
         if "HTTP_VIA" in environ:
             via = f"{environ['HTTP_VIA']}, {via}"
-        if self._trusted and self._trusts(peer):
+        if self._peers.trusts(peer):
             self._say_as_told(environ, peer, prefix, forwarded, lines)
         else:
             if peer:  # there is none behind a Unix socket
@@ -189,14 +183,6 @@ class Hop:
         before = environ.get("HTTP_FORWARDED")
         lines.append("Forwarded: " + (f"{before}, {forwarded}" if before else forwarded))
 
-    def _trusts(self, peer: str) -> bool:
-        known = self._peers.get(peer)
-        if known is None:
-            known = _is_in(peer, self._trusted)
-            if len(self._peers) < _MOST_PEERS:
-                self._peers[peer] = known
-        return known
-
 
 def _node(peer: str) -> str:
     """An address as ``Forwarded`` names it (RFC 7239, section 6); a zone means nothing elsewhere."""
@@ -204,13 +190,3 @@ def _node(peer: str) -> str:
         return peer
     address = peer.partition("%")[0]
     return f'"[{address}]"' if _COLONS.fullmatch(address) else "unknown"
-
-
-def _is_in(peer: str, networks: Networks) -> bool:
-    try:
-        address = ip_address(peer.partition("%")[0])
-    except ValueError:
-        return False
-    # A socket for both families shows an IPv4 peer as ::ffff:10.0.0.1.
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return any(address in network or mapped in network for network in networks)

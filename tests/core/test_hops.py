@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from apikey_guard.core.hops import Framing, Hop, caller_host, framing
+from apikey_guard.core.peers import Peers
 from apikey_guard.errors import BadRequest, LengthRequired
 
 PEER = "192.0.2.7"
@@ -32,7 +33,7 @@ KEPT = ("HTTP_X_CONSUMER_ID",)
 
 def lines(given: dict[str, Any], *, trusted: tuple[str, ...] = (), prefix: str = "") -> list[tuple[str, str]]:
     """Names in lower case, and values."""
-    block = Hop(trusted=trusted, kept=KEPT).header_block({**REQUEST, **given}, prefix)
+    block = Hop(peers=Peers(trusted), kept=KEPT).header_block({**REQUEST, **given}, prefix)
     assert block.endswith(b"\r\n")
     pairs = (line.partition(": ") for line in block.decode("latin-1").removesuffix("\r\n").split("\r\n"))
     return [(name.lower(), value) for name, _, value in pairs]

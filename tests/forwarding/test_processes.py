@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from apikey_guard.core.hops import Hop
+from apikey_guard.core.peers import Peers
 from apikey_guard.core.routing import RouteTable
 from apikey_guard.forwarding import Forwarder, Way
 from apikey_guard.origins import OriginAnswer, OriginClient, OriginRequest
@@ -34,7 +35,7 @@ class Client:
 
 def forwarder(make_clients: Callable[[], Mapping[str, OriginClient]]) -> Forwarder:
     ways = RouteTable([], Way("api"))
-    return Forwarder(ways, make_clients, Hop(trusted=[], kept=[]), refuse=lambda *_: [])
+    return Forwarder(ways, make_clients, Hop(peers=Peers([]), kept=[]), refuse=lambda *_: [])
 
 
 def test_c01_two_first_requests_share_their_clients_and_abandon_none() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from apikey_guard.core.hops import Hop
 from apikey_guard.core.model import Reason
+from apikey_guard.core.peers import Peers
 from apikey_guard.core.routing import RouteTable
 from apikey_guard.errors import OriginAborted, OriginBusy, OriginError, OriginFailed, OriginTimeout
 from apikey_guard.forwarding import ORIGIN, Forwarder, Way
@@ -60,7 +61,7 @@ def forwarder(client: Remembering, refused: list[Reason]) -> Forwarder:
         return [b""]
 
     ways: RouteTable[Way] = RouteTable([], Way(origin="memory"))
-    return Forwarder(ways, lambda: {"memory": client}, Hop(trusted=[], kept=[]), refuse=refuse)
+    return Forwarder(ways, lambda: {"memory": client}, Hop(peers=Peers([]), kept=[]), refuse=refuse)
 
 
 def aimed(forwarder: Forwarder, path: str, **parts: object) -> dict[str, object]:
