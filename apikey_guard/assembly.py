@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Defaults, Policy
-from apikey_guard.core.extraction import environ_key
+from apikey_guard.core.extraction import Location, environ_key
 from apikey_guard.core.headers import IDENTITY_HEADERS, IdentityHeaders
 from apikey_guard.core.origin import OriginSpec
 from apikey_guard.core.peers import Peers
@@ -105,11 +105,11 @@ def make_forwarder(
         )
 
     ways = RouteTable([(route.path, way(route)) for route in settings.routes], way(Route("/*")))
-    identity = settings.identity_header_names or IDENTITY_HEADERS
+    named = [*(settings.identity_header_names or IDENTITY_HEADERS).values(), *_key_headers(settings)]
     return Forwarder(
         ways,
         lambda: _make_origins(origins.specs, settings, clock),
-        Hop(peers=Peers(settings.trusted_proxies), kept=[environ_key(name) for name in identity.values()]),
+        Hop(peers=Peers(settings.trusted_proxies), kept=[environ_key(name) for name in named]),
         refuse=refuse,
         app=app,
         choose_origin=settings.choose_origin,
@@ -119,6 +119,17 @@ def make_forwarder(
             if (settings.preserve_host if spec.preserve_host is None else spec.preserve_host)
         ],
     )
+
+
+def _key_headers(settings: Settings) -> Iterator[str]:
+    """The headers in which a key may stand: it goes on in them where it is not hidden."""
+    places = [
+        *settings.key_locations,
+        *(place for route in settings.routes for place in route.key_locations or ()),
+    ]
+    for location in map(Location.parse, places):
+        if location.kind == "header":
+            yield location.name
 
 
 def _make_origins(

@@ -203,7 +203,7 @@ class Settings:
         hash=False,
         metadata={
             "help": "Whether the app gets headers that say who calls, or other names for them by field "
-            "(`id`, `username`, `custom_id`, `credential_id`, `anonymous`); forged ones are always removed."
+            "(`id`, `username`, `custom_id`, `credential_id`, `anonymous`); `enforce` removes forged ones."
         },
     )
     # None: SHA-256 is enough for keys that cannot be guessed.
@@ -257,7 +257,9 @@ class Settings:
     # None: anybody can say anything in a header.
     trusted_proxies: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "Addresses and networks whose `X-Forwarded-*` and `Forwarded` are believed."},
+        metadata={
+            "help": "Addresses and networks whose `X-Forwarded-*`, `Forwarded` and other claims are believed."
+        },
     )
     # The path that orchestrators ask for.
     health_path: str | None = field(

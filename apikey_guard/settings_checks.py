@@ -356,7 +356,7 @@ def _location_header(name: str) -> None:
     if lower in _FRAMING_HEADERS:
         raise Wrong(f"'header:{name}' frames or routes the request and cannot hold a key")
     if lower in {header.lower() for header in IDENTITY_HEADERS.values()}:
-        raise Wrong(f"'header:{name}' is an identity header, which is deleted from every request")
+        raise Wrong(f"'header:{name}' is an identity header, which no caller may send")
 
 
 def key_pattern(value: object) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
+from apikey_guard.core.claims import CLAIMED
 from apikey_guard.core.extraction import environ_key
 from apikey_guard.core.http1 import HOP_BY_HOP
 from apikey_guard.core.peers import Environ, Peers
@@ -22,7 +23,14 @@ VIA_NAME: Final = "apikey-guard"
 # has met already, and a header that CGI programs behind take for a setting (httpoxy).
 _ENDING = HOP_BY_HOP | {"http2-settings", "expect", "proxy", "host", "content-length", "content-type"}
 # Written anew, as a caller could say anything in them.
-_OURS = frozenset({"forwarded", "via", "x-real-ip"})
+_OURS = frozenset(
+    {
+        "forwarded",
+        "via",
+        "x-real-ip",
+        *(f"x-forwarded-{name}" for name in ("for", "proto", "host", "port", "prefix")),
+    }
+)
 _FORWARDED = "HTTP_X_FORWARDED_"
 # Nominating one of these in Connection would change what the message is or whose it is (threat A-06).
 _KEPT: Final = frozenset({"HTTP_AUTHORIZATION", "HTTP_VIA", "HTTP_FORWARDED"})
@@ -78,15 +86,17 @@ def caller_host(environ: Environ) -> str | None:
 class Hop:
     """Writes the header block of the requests that go on.
 
-    :param peers: whose ``X-Forwarded-*`` and ``Forwarded`` are believed.
-    :param kept: environ keys of headers that nobody but the guard takes away.
+    :param peers: whose claims are believed: ``X-Forwarded-*``, ``Forwarded`` and those of
+        :data:`apikey_guard.core.claims.CLAIMS`.
+    :param kept: environ keys of headers that the settings name: nobody but the guard takes them away.
     """
 
     def __init__(self, *, peers: Peers, kept: Collection[str]) -> None:
         self._peers = peers
         self._kept = _KEPT | frozenset(kept)
-        # "Name: " for each environ key seen, "" for what ends here. Bounded, as callers choose names.
-        self._names: dict[str, str] = {}
+        # "Name: " for each environ key seen, "" for what ends here; of a trusted peer and of others.
+        # Bounded, as callers choose names.
+        self._names: tuple[dict[str, str], dict[str, str]] = ({}, {})
 
     def header_block(self, environ: Environ, prefix: str) -> bytes:
         """The header lines to send on, each with its line break, without Host and framing.
@@ -94,13 +104,14 @@ class Hop:
         :param prefix: the part of the path that was taken off on the way, or "".
         :raises BadRequest: a name or value could not be sent without meaning something else.
         """
-        names = self._names
+        trusted = self._peers.trusts(environ.get("REMOTE_ADDR") or "")
+        names = self._names[trusted]
         lines: list[str] = []
         for key, value in environ.items():
             if key[:5] == "HTTP_":
                 name = names.get(key)
                 if name is None:
-                    name = self._name(key)
+                    name = self._name(key, trusted=trusted)
                 if name:
                     lines.append(name + value)
         content_type = environ.get("CONTENT_TYPE")
@@ -109,7 +120,7 @@ class Hop:
         nominated = environ.get("HTTP_CONNECTION")
         if nominated is not None and nominated.lower() not in {"keep-alive", "close"}:
             lines = self._without_nominated(lines, nominated)
-        self._say_where_from(environ, prefix, lines)
+        self._say_where_from(environ, prefix, lines, trusted=trusted)
         lines.append("")
         block = "\r\n".join(lines)
         # Some servers hand over a line break inside a value; it would begin a header of the caller's.
@@ -121,15 +132,17 @@ class Hop:
         except UnicodeEncodeError:
             raise BadRequest("a header is not as a server may hand it over") from None
 
-    def _name(self, key: str) -> str:
+    def _name(self, key: str, *, trusted: bool) -> str:
         if not _NAME.fullmatch(key, 5):
             raise BadRequest("a header has a name that is none")
         name = key[5:].replace("_", "-")
         lower = name.lower()
-        ends = lower in _ENDING or lower in _OURS or key.startswith(_FORWARDED)
+        claimed = key.startswith(_FORWARDED) or (not trusted and lower in CLAIMED)
+        ends = lower in _ENDING or lower in _OURS or (claimed and key not in self._kept)
         line = "" if ends else f"{name.title()}: "
-        if len(self._names) < _MOST_NAMES:
-            self._names[key] = line
+        names = self._names[trusted]
+        if len(names) < _MOST_NAMES:
+            names[key] = line
         return line
 
     def _without_nominated(self, lines: list[str], nominated: str) -> list[str]:
@@ -139,7 +152,7 @@ class Hop:
 
     # -- where from ----------------------------------------------------------------------------
 
-    def _say_where_from(self, environ: Environ, prefix: str, lines: list[str]) -> None:
+    def _say_where_from(self, environ: Environ, prefix: str, lines: list[str], *, trusted: bool) -> None:
         peer = environ.get("REMOTE_ADDR") or ""
         scheme = environ.get("wsgi.url_scheme", "http")
         host, port = caller_host(environ), environ.get("SERVER_PORT", "")
@@ -148,7 +161,7 @@ class Hop:
         via = f"{environ.get('SERVER_PROTOCOL', 'HTTP/1.1')[5:]} {VIA_NAME}"
         if "HTTP_VIA" in environ:
             via = f"{environ['HTTP_VIA']}, {via}"
-        if self._peers.trusts(peer):
+        if trusted:
             self._say_as_told(environ, peer, prefix, forwarded, lines)
         else:
             if peer:  # there is none behind a Unix socket
@@ -172,7 +185,11 @@ class Hop:
             "HOST": caller_host(environ) or "",
             "PORT": environ.get("SERVER_PORT", ""),
         }
-        told = {key[len(_FORWARDED) :]: value for key, value in environ.items() if key.startswith(_FORWARDED)}
+        told = {
+            key[len(_FORWARDED) :]: value
+            for key, value in environ.items()
+            if key.startswith(_FORWARDED) and key not in self._kept
+        }
         values = {**ours, **told}
         values["FOR"] = f"{told['FOR']}, {peer}" if told.get("FOR") else peer
         values["PREFIX"] = told.get("PREFIX", "").rstrip("/") + prefix

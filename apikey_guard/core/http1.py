@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from apikey_guard.core.claims import ORDERED
 from apikey_guard.errors import ApiKeyGuardError
 
 #: Bytes of an answer's header block; more than any server sends.
@@ -40,11 +41,7 @@ HOP_BY_HOP: Final = frozenset(
         "upgrade",
     ]
 )
-# Orders to the web server in front: an origin could make it serve its protected files (threat P-07).
-_ORDERS: Final = frozenset(
-    ["x-accel-redirect", "x-sendfile", "x-lighttpd-send-file", "x-lighttpd-send-tempfile", "x-reproxy-url"]
-)
-_LOOKED_AT: Final = HOP_BY_HOP | _ORDERS | {"content-length"}
+_LOOKED_AT: Final = HOP_BY_HOP | {"content-length"}
 # Naming one of these in Connection changes nothing: the first two name no header of the message, the
 # others say where it ends and what it is.
 _KEPT: Final = frozenset(["close", "keep-alive", "content-length", "content-type", "content-encoding"])
@@ -100,6 +97,9 @@ def parse_head(block: bytes) -> Head:
                 elif lower == "connection":
                     options += [option.strip(" \t").lower() for option in value.split(",")]
                 continue
+        # An origin could make the server in front serve its protected files (threat P-07).
+        elif lower.startswith("x-") and lower in ORDERED:
+            continue
         headers.append((name, value))
     status = int(code)
     length, chunked = _framing(lengths, codings, new=minor == b"1")

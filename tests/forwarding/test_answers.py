@@ -12,7 +12,7 @@ import pytest
 from werkzeug.middleware.lint import LintMiddleware
 
 from tests.core.test_http1 import BAD_FRAMING
-from tests.forwarding.gateway import Gateway, outcome
+from tests.forwarding.gateway import PEER, Gateway, outcome
 from tests.forwarding.live import ALL_SERVERS, SERVERS, LiveGateway, request
 from tests.harness import Response, parse_response
 from tests.harness.origin import CHUNKED, Exchange, Origin, answer, chunked
@@ -348,10 +348,27 @@ def test_x07_under_real_servers(server: str, live: Callable[..., LiveGateway]) -
 
 @pytest.mark.parametrize(
     "line",
-    [b"X-Accel-Redirect: /protected", b"x-sendfile: /etc/passwd", b"X-LIGHTTPD-Send-File: /etc/passwd"],
+    [
+        *(b"X-Accel-Redirect: /protected", b"x-accel-charset: utf-7", b"X-Accel-Expires: 3600"),
+        *(b"X-Accel-Limit-Rate: 1", b"X-ACCEL-ANYTHING: 1", b"X-Accel-Buffering-: no"),
+        *(b"x-sendfile: /etc/passwd", b"X-Sendfile2: /etc/passwd 0-", b"X-Sendfile-Temporary: /etc/passwd"),
+        *(b"X-Sendfile-Type: X-Accel-Redirect", b"X-Send-File: /etc/passwd"),
+        *(b"X-LIGHTTPD-send-file: /etc/passwd", b"X-LIGHTTPD-send-tempfile: /etc/passwd"),
+        *(
+            b"X-LIGHTTPD-KBytes-per-second: 1",
+            b"X-Reproxy-URL: http://10.0.0.1/",
+            b"X-REPROXY-FILE: /etc/passwd",
+        ),
+        *(b"X-LiteSpeed-Location: /protected", b"X-LiteSpeed-Purge: *", b"X-AppEngine-BlobKey: 1"),
+        b"X-Envoy-Immediate-Health-Check-Fail: true",
+    ],
 )
-def test_p07_no_order_to_the_web_server_in_front(gateway: Gateway, origin: Origin, line: bytes) -> None:
-    response = told(gateway, origin, answer(b"abc", line, b"X-Accel-Buffering: no"))
+@pytest.mark.parametrize("trusted", [(), (PEER,)], ids=["untrusted", "trusted"])
+def test_p07_no_order_to_the_web_server_in_front(
+    origin: Origin, line: bytes, trusted: tuple[str, ...]
+) -> None:
+    with Gateway(origin, trusted_proxies=trusted) as gateway:
+        response = told(gateway, origin, answer(b"abc", line, b"X-Accel-Buffering: no"))
     assert [name for name, _ in response.headers] == ["X-Accel-Buffering", "Content-Type", "Content-Length"]
 
 

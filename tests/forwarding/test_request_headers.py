@@ -10,9 +10,10 @@ import pytest
 
 from apikey_guard import Consumer, Route
 from apikey_guard.core.headers import IDENTITY_HEADERS
+from apikey_guard.core.routing import Access
 from apikey_guard.testing import LoopbackKeyService
 from tests.adapters.test_wsgi_a_identity import FORGED
-from tests.forwarding.gateway import GOOD, IDENTITY, PEER, Gateway, asking, carried
+from tests.forwarding.gateway import GOOD, IDENTITY, PEER, Gateway, asking, carried, site
 from tests.forwarding.live import ALL_SERVERS, SERVERS, LiveGateway, request
 from tests.harness import call
 from tests.harness.origin import Origin, Received, answer
@@ -290,14 +291,12 @@ def test_k02_no_copy_of_the_key_in_a_header(origin: Origin, path: str, trusted: 
         headers = [*COPIES.items(), ("X-Other", "1")]
         query = f"?a=1&apikey={GOOD}&b=%20"
         assert gateway.get(path + query, key=None, headers=headers).status == 200
-        got = carried(origin.last)
-        assert got.pop("x-forwarded-uri", "/p") == "/p"
-        assert got == {
+        told = {"x-original-uri": "/p?q=1", "x-original-url": "/p?q=1", "x-rewrite-url": "/p?q=1"}
+        assert carried(origin.last) == {
             "referer": "https://h.example/p?q=1",
-            "x-original-uri": "/p?q=1",
-            "x-original-url": "/p?q=1",
-            "x-rewrite-url": "/p?q=1",
             "x-other": "1",
+            # A caller that is not trusted cannot say what was asked for, with or without a key in it.
+            **({**told, "x-forwarded-uri": "/p"} if trusted else {}),
         }
         assert origin.last.target == path + "?a=1&b=%20"
 
@@ -329,7 +328,7 @@ def test_k02_every_other_byte_of_a_body_goes_on(origin: Origin) -> None:
 
 
 @pytest.mark.parametrize("mode", ["off", "monitor"])
-def test_k02_a_guard_that_does_not_enforce_sends_everything_on(origin: Origin, mode: str) -> None:
+def test_a05_k02_a_guard_that_does_not_enforce_sends_everything_on(origin: Origin, mode: str) -> None:
     # So that the gateway being replaced can stay behind.
     origin.says(answer(b"ok"))
     with Gateway(origin, mode=mode) as gateway:
@@ -422,6 +421,103 @@ def test_x15_under_real_servers_forged_copies_are_dropped(
     assert "1.2.3.4" not in got.raw.decode("latin-1")
     assert got.header("X-Forwarded-For") == "127.0.0.1"
     assert got.header("X-Forwarded-Host") == "h.example"
+
+
+# How programs behind gateways read what a request is; each is something that a caller can write.
+CLAIMED = [
+    # the URL and the path
+    *("X-Original-URL", "X-Original-URI", "X-Original-Path", "X-Rewrite-URL", "X-Forwarded-Uri"),
+    *("X-Forwarded-Path", "X-Envoy-Original-Path", "X-Replaced-Path", "X-Script-Name", "X-Request-URI"),
+    *("X-Middleware-Subrequest", "X-Invoke-Path", "X-Override-URL"),
+    # host, scheme, port, and the method that a sub-request is about
+    *("X-Host", "X-HTTP-Host-Override", "X-Original-Host", "X-Forwarded-Server", "X-Scheme", "X-Url-Scheme"),
+    *("Front-End-Https", "X-Forwarded-Ssl", "X-Forwarded-Scheme", "X-Forwarded-Protocol", "X-Forwarded-By"),
+    *("X-Original-Method", "X-Forwarded-Method"),
+    # the address of the caller
+    *("Client-IP", "True-Client-IP", "CF-Connecting-IP", "CF-Connecting-IPv6", "X-Forwarded", "X-Client-IP"),
+    *("X-Cluster-Client-IP", "Fastly-Client-IP", "X-Originating-IP", "X-Remote-IP", "X-Remote-Addr"),
+    *(
+        "Forwarded-For",
+        "X-Forwarded-For-Original",
+        "X-Original-Forwarded-For",
+        "X-ProxyUser-IP",
+        "Fly-Client-IP",
+    ),
+    *(
+        "WL-Proxy-Client-IP",
+        "Proxy-Client-IP",
+        "HTTP-Client-IP",
+        "X-Azure-ClientIP",
+        "X-Real-Port",
+        "X-ClientIP",
+    ),
+    *(
+        "CloudFront-Viewer-Address",
+        "X-Appengine-User-IP",
+        "X-Vercel-Forwarded-For",
+        "X-Envoy-External-Address",
+    ),
+    # who calls
+    *("X-Forwarded-User", "Remote-User", "X-Remote-User", "X-SSL-Client-Verify", "Client-Cert"),
+    *("X-Forwarded-Client-Cert", "X-Auth-Request-User", "X-MS-Client-Principal", "X-Consumer-Groups"),
+    # how to hand a file on
+    *("X-Sendfile-Type", "X-Accel-Mapping"),
+]
+
+
+@pytest.mark.parametrize("access", ["required", "public"])
+@pytest.mark.parametrize("name", CLAIMED)
+def test_x15_a_caller_cannot_tell_another_url_method_or_address(name: str, access: Access) -> None:
+    with site(routes=[Route("/*", access=access)]) as it:
+        assert it.gateway.get("/", headers=[(name, "/admin")]).status == 200
+        assert carried(it.origin.last) == {}
+        assert "/admin" not in it.origin.last.raw.decode("latin-1")
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_x15_a_trusted_peer_can(name: str) -> None:
+    with site(trusted_proxies=[PEER]) as it:
+        assert it.gateway.get("/", headers=[(name, "/told")]).status == 200
+        assert it.origin.last.header(name) == ("/told")
+
+
+@pytest.mark.parametrize("mode", ["monitor", "off"])
+def test_x15_a_claim_is_dropped_in_every_mode(origin: Origin, mode: str) -> None:
+    with Gateway(origin, mode=mode) as gateway:
+        assert gateway.get("/", key=None, headers=[("X-Original-URL", "/admin")]).status == 200
+    assert carried(origin.last) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Another reading of the method, which the guard decides by as well.
+        *("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"),
+        # They look like claims and are a caller's own words.
+        *("X-Request-Id", "X-Requested-With", "X-Auth-Token", "Traceparent", "X-Amzn-Trace-Id", "CDN-Loop"),
+        *("Origin", "Referer", "From", "Destination", "X-Client-Version", "X-Clients", "X-Hostile", "X-Urls"),
+    ],
+)
+def test_x15_what_is_no_claim_goes_on(gateway: Gateway, origin: Origin, name: str) -> None:
+    assert gateway.get("/", headers=[(name, "GET")]).status == 200
+    assert carried(origin.last) == {name.lower(): "GET"}
+
+
+def test_a05_an_identity_header_may_have_the_name_of_a_claim(origin: Origin) -> None:
+    names = {"username": "X-Forwarded-User", "id": "Remote-User"}
+    for trusted in ((), (PEER,)):
+        with Gateway(origin, identity_headers=names, trusted_proxies=trusted) as gateway:
+            forged = [(name, "root") for name in names.values()]
+            assert gateway.get("/", headers=forged).status == 200
+        got = origin.last
+        assert got.all_headers("x-forwarded-user") == ["alice"]
+        assert got.all_headers("remote-user") == ["42"]
+
+
+def test_a_key_that_is_not_hidden_goes_on_whatever_its_header_is_called(origin: Origin) -> None:
+    with Gateway(origin, key_locations=["header:X-Real-Key"], hide_credentials=False) as gateway:
+        assert gateway.get("/", key=None, headers=[("X-Real-Key", GOOD)]).status == 200
+    assert origin.last.header("X-Real-Key") == GOOD
 
 
 @pytest.mark.parametrize("host", ["a, b", "a,b", "who@a", "a/b", "a b", "a\\b", "a:b", "", "caf\xc3\xa9"])
