@@ -24,7 +24,8 @@ class RequestBody(Protocol):
     def read(self, limit: int) -> bytes:
         """The whole body, which the app can then read again.
 
-        :param limit: bytes; more raise :class:`~apikey_guard.errors.BodyTooLarge`.
+        :param limit: bytes; more raise :class:`~apikey_guard.errors.BodyTooLarge`, and the app can
+            read the body as if nobody had tried. What says its length beforehand is not read at all.
         :returns: nothing where there is no body, or none whose end can be found.
         :raises BadRequest: the body is framed in two ways, or shorter than it says.
         """
@@ -65,6 +66,7 @@ class WsgiBody:
             return b""
         body = _read(stream, int(length) if length and not terminated else limit + 1)
         if len(body) > limit:
+            environ["wsgi.input"] = io.BufferedReader(_PutBack(body, stream))
             raise BodyTooLarge(f"the body has more than {limit} bytes")
         if length and len(body) < int(length):
             raise BadRequest("the body is shorter than its Content-Length")
@@ -75,6 +77,28 @@ class WsgiBody:
         self._environ["wsgi.input"] = io.BytesIO(body)
         if self._environ.get("CONTENT_LENGTH"):
             self._environ["CONTENT_LENGTH"] = str(len(body))
+
+
+class _PutBack(io.RawIOBase):
+    """What was read of a body, then the rest of it, which is read no sooner than it is asked for.
+
+    :param begun: what was read.
+    :param rest: where the body goes on.
+    """
+
+    def __init__(self, begun: bytes, rest: BinaryIO) -> None:
+        super().__init__()
+        self._begun = io.BytesIO(begun)
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # what BufferedReader hands over
+        size = len(buffer)
+        piece = self._begun.read(size) or self._rest.read(size)
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:

@@ -267,6 +267,7 @@ class Guard:
         needed = found is None or rule.hiding is not None or not extractor.takes_first
         if not needed or not body_fields.searchable(body.content_type):
             return found
+        elsewhere = found is not None
         try:
             data = body.read(self.settings.body_max_bytes)
             cut = data
@@ -279,7 +280,8 @@ class Guard:
                 if rule.hiding is not None:
                     cut = body_fields.cut(body.content_type, cut, name)
         except BodyTooLarge:
-            return Deny(Reason.BODY_TOO_LARGE, route=rule.label)
+            # An upload whose key stands in a header is nobody's attempt to hide one.
+            return found if elsewhere else Deny(Reason.BODY_TOO_LARGE, route=rule.label)
         except BadRequest:
             return Deny(Reason.BAD_REQUEST, route=rule.label)
         if cut is not data:

@@ -71,7 +71,8 @@ class DjangoBody:
     def read(self, limit: int) -> bytes:
         """The whole body, which the view can then read again.
 
-        :param limit: bytes; more raise :class:`~apikey_guard.errors.BodyTooLarge`.
+        :param limit: bytes; more raise :class:`~apikey_guard.errors.BodyTooLarge`, and the view can
+            read the body as if nobody had tried.
         :raises BadRequest: the body is framed in two ways, or shorter than it says.
         :raises ImproperlyConfigured: a middleware before the guard has read the body.
         """
@@ -84,7 +85,12 @@ class DjangoBody:
         if inside.get("_read_started"):
             logger.error("a middleware before GuardMiddleware has read the body: put the guard before it")
             raise ImproperlyConfigured("the body was read before the guard could")
-        body = self._body.read(limit)
+        try:
+            body = self._body.read(limit)
+        except BodyTooLarge:
+            if self._environ is not self._request.META:
+                self._request._stream = self._environ["wsgi.input"]
+            raise
         self._put(body)
         return body
 

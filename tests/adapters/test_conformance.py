@@ -9,12 +9,13 @@ import pytest
 
 from apikey_guard.core.routing import is_canonical
 from apikey_guard.wsgi import unicode_path
+from tests.adapters.cases_bodies import BODIES
 from tests.adapters.cases_credentials import CREDENTIALS, STATUS
 from tests.adapters.cases_requests import PATHS, SECRETS, STRAIN
 from tests.adapters.conformance import ADAPTERS, WITHOUT_TARGET, Answer, breaches, make_adapter, missing
 from tests.adapters.expectations import BY_ID, Case, Reached, Refused, known_keys
 
-CASES: list[Case] = [*STATUS, *CREDENTIALS, *PATHS, *SECRETS, *STRAIN]
+CASES: list[Case] = [*STATUS, *CREDENTIALS, *PATHS, *SECRETS, *STRAIN, *BODIES]
 PROBLEM = "application/problem+json"
 
 

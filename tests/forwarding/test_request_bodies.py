@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from apikey_guard.errors import CallerGone
-from tests.forwarding.gateway import Gateway, carried
+from tests.forwarding.gateway import Gateway, carried, site
 from tests.forwarding.live import ALL_SERVERS, SERVERS, LiveGateway, request
 from tests.harness.origin import Exchange, Origin, Received, answer, chunked
 
@@ -219,6 +219,35 @@ def test_x13_an_upload_is_read_in_pieces_as_the_origin_takes_it(
     }
     assert gateway.get("/", "POST", extra=extra).body == b"ok"
     assert upload.given == size
+
+
+@pytest.mark.parametrize("conflict", ["reject", "first"])
+@pytest.mark.parametrize("length", [True, False], ids=["known length", "chunks"])
+def test_d04_an_upload_whose_key_is_elsewhere_streams_past_a_body_location(
+    length: bool, conflict: str
+) -> None:
+    size = 16 << 20
+    upload = Upload(size)
+    settings = {"key_locations": ["header:apikey", "body:apikey"], "key_conflict": conflict}
+    begun = []
+
+    def early(exchange: Exchange) -> None:
+        exchange.read()
+        begun.append(upload.given)
+        exchange.send(answer(b"too large", status=b"413 Content Too Large"))
+        exchange.wait_until_left()
+
+    with site(**settings) as place:
+        place.origin.behave(early, reads_body=False)
+        extra = {
+            **({} if length else CHUNKED),
+            "wsgi.input": upload,
+            "CONTENT_LENGTH": str(size) if length else None,
+            "CONTENT_TYPE": "application/x-www-form-urlencoded",
+        }
+        response = place.gateway.get("/", "POST", extra=extra)
+    assert (response.status, response.body) == (413, b"too large")
+    assert 0 < begun[0] < size
 
 
 # -- X-12 -----------------------------------------------------------------------------------------
