@@ -8,7 +8,7 @@ classes say, as always in REST framework: authentication alone lets anonymous ca
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -16,7 +16,6 @@ from rest_framework.authentication import BaseAuthentication  # type: ignore[imp
 from rest_framework.exceptions import APIException, AuthenticationFailed, PermissionDenied  # type: ignore[import-untyped]  # no stubs
 from rest_framework.permissions import BasePermission  # type: ignore[import-untyped]  # no stubs
 from rest_framework.request import Request  # type: ignore[import-untyped]  # no stubs
-from rest_framework.views import APIView  # type: ignore[import-untyped]  # no stubs
 
 from apikey_guard.core.decision import Question
 from apikey_guard.core.dialects import challenges, whole_seconds
@@ -25,6 +24,10 @@ from apikey_guard.core.model import Consumer, Decision, Deny, Reason, Rejection
 from apikey_guard.django.guards import installed_guard, installed_holder, own_setting
 from apikey_guard.django.request import DjangoBody, GuardedRequest, forget_copies
 from apikey_guard.guard import CONSUMER, DECISION, Guard
+
+if TYPE_CHECKING:
+    # It imports the project's default classes, of which these here may be some.
+    from rest_framework.views import APIView  # type: ignore[import-untyped]  # no stubs
 
 
 class ConsumerUser:
@@ -137,7 +140,11 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
     """The consumer has all scopes that the view asks for.
 
     The view names them (``required_scopes = ["invoices:read"]``), or the permission does:
-    ``permission_classes = [HasScopes.of("invoices:read")]``.
+    ``permission_classes = [HasScopes.of("invoices:read")]``. Among the project's
+    ``DEFAULT_PERMISSION_CLASSES`` it asks a view that names none for a valid key.
+
+    The scopes are those of ``request.auth`` where that is a consumer, so ``force_authenticate``
+    with a consumer as its ``token`` counts; else those of the consumer that the guard knows.
     """
 
     scopes: ClassVar[frozenset[str]] = frozenset()
@@ -153,15 +160,17 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
         """Whether the request may go on.
 
         :raises PermissionDenied: the consumer lacks a scope.
-        :raises ImproperlyConfigured: nobody names a scope, or nobody looked for a credential.
+        :raises ImproperlyConfigured: a view with permissions of its own names no scope.
         """
-        named = getattr(view, "required_scopes", ())
-        scopes = self.scopes | frozenset([named] if isinstance(named, str) else named)
-        if not scopes:
+        named = getattr(view, "required_scopes", None)
+        scopes = self.scopes | frozenset([named] if isinstance(named, str) else named or ())
+        if not scopes and named is None and _chosen_by(view):
             raise ImproperlyConfigured(f"{type(view).__name__} has HasScopes, but names no required_scopes")
         inner = request._request
-        _ = request.auth  # authentication comes first, whoever asks
+        caller = request.auth  # authentication comes first, whoever asks
         guard = _guard_of(inner)
+        if isinstance(caller, Consumer) and caller is not inner.META.get(CONSUMER):
+            return caller.scopes.issuperset(scopes)
         if CONSUMER not in inner.META and "_apikey_guard" in inner.__dict__ and _passes(guard, inner):
             return True
         deny = guard.require(inner.META, scopes)
@@ -175,6 +184,14 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
             inner.META.update(kept)
             raise PermissionDenied(detail or None, deny.reason.value)
         return False
+
+
+def _chosen_by(view: APIView) -> bool:
+    """Whether a view says itself which permissions it has, and does not take the project's."""
+    from rest_framework.views import APIView
+
+    default: object = APIView.permission_classes
+    return getattr(view, "permission_classes", default) is not default
 
 
 def _passes(guard: Guard, request: HttpRequest) -> bool:

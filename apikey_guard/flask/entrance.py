@@ -8,6 +8,7 @@ refusal is raised later, inside the request context, where the app's error handl
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from blinker import Namespace
@@ -59,17 +60,21 @@ class Entrance:
         # called from within another one, with the other one's environ.
         self._key = key = f"apikey_guard.flask.{id(self):x}"
         begin, behind, settle = guard.begin, app.wsgi_app, self._settle
+        # Flask's own, whatever was put around it since or overrides it: a refusal reaches nothing else.
+        self._render = MethodType(Flask.wsgi_app, app)
+        render = self._render
 
         def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             path = environ.get("PATH_INFO", "")
             if not path.isascii():
                 path = unicode_path(path)
             decision = begin(environ, path)
-            environ[key] = decision if decision.__class__ is Allow else settle(environ, path, decision)
-            return behind(environ, start_response)
+            settled = decision if decision.__class__ is Allow else settle(environ, path, decision)
+            environ[key] = settled
+            return (behind if settled.__class__ is Allow else render)(environ, start_response)
 
         forwarder = make_forwarder(guard.settings, clock, app=behind, refuse=refusing(guard))
-        entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app, behind)
+        entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app)
         app.wsgi_app = entered  # type: ignore[method-assign, assignment]  # as Flask documents it for middleware
         preprocess, enter = app.preprocess_request, self._enter
 
@@ -84,10 +89,8 @@ class Entrance:
 
     # -- around wsgi_app -----------------------------------------------------------------------
 
-    def _forwarding(
-        self, forwarder: Forwarder, wsgi_app: WSGIApplication, behind: WSGIApplication
-    ) -> WSGIApplication:
-        """The way in where some routes have an origin; ``behind`` answers what is refused there too."""
+    def _forwarding(self, forwarder: Forwarder, wsgi_app: WSGIApplication) -> WSGIApplication:
+        """The way in where some routes have an origin; Flask renders what is refused there, too."""
 
         def forwarding(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             path = _path(environ)
@@ -98,7 +101,7 @@ class Entrance:
             # Where no view will answer, none is asked for its mark; the hook may still leave it to one.
             settle = self._settle if deny is None and environ[AIM].path is None else self._concluded
             environ[self._key] = settled = settle(environ, path, decision)
-            return (forwarder if isinstance(settled, Allow) else behind)(environ, start_response)
+            return (forwarder if isinstance(settled, Allow) else self._render)(environ, start_response)
 
         return forwarding
 

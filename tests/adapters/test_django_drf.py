@@ -18,6 +18,7 @@ from django.urls import path
 from rest_framework.exceptions import PermissionDenied  # type: ignore[import-untyped]
 from rest_framework.permissions import IsAuthenticated  # type: ignore[import-untyped]
 from rest_framework.response import Response  # type: ignore[import-untyped]
+from rest_framework.test import APIRequestFactory, force_authenticate  # type: ignore[import-untyped]
 from rest_framework.views import APIView  # type: ignore[import-untyped]
 
 from apikey_guard import Consumer
@@ -140,3 +141,23 @@ def test_asking_about_a_scope_that_lacks_leaves_the_request_allowed(middleware: 
     with override_settings(MIDDLEWARE=middleware):
         response = Client().get("/asking/", headers={"apikey": KEY})
     assert (response.status_code, response.json()) == (200, {"may_read": True})
+
+
+# -- tests of a project's own, and what looks at the same view twice ------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [
+        (Consumer(id="9", scopes=frozenset({"read", "x"})), 200),
+        (Consumer(id="9", scopes=frozenset({"x"})), 403),
+        (Consumer(id="9"), 403),
+        (None, 403),
+        ("some other token", 403),
+    ],
+    ids=["all-scopes", "another-scope", "no-scope", "no-token", "another-token"],
+)
+def test_scopes_are_those_of_the_forced_consumer(token: object, status: int) -> None:
+    request = APIRequestFactory().get("/scoped/")
+    force_authenticate(request, user="somebody", token=token)
+    assert Scoped.as_view()(request).status_code == status
