@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import urllib3.connection
 from urllib3.util.connection import allowed_gai_family
+from urllib3.util.ssltransport import SSLTransport
 
 from apikey_guard.connecting import connect
 from apikey_guard.errors import TransportError
@@ -173,8 +174,15 @@ class BoundedResponse(http.client.HTTPResponse):
         self.reader.sealed = True
         surplus = bool(self.fp.peek(1)) if not self.fp.closed else False
         super()._close_conn()  # type: ignore[misc]  # not in typeshed
-        if surplus:
+        if surplus or _is_decrypted(self._connection.sock):
             self._connection.close()
+
+
+def _is_decrypted(sock: object) -> bool:
+    """Whether TLS holds bytes that nobody has read: no poll of the socket shows them."""
+    if isinstance(sock, SSLTransport):  # TLS within the TLS of a proxy, with buffers of its own
+        return bool(sock.sslobj.pending() or sock.incoming.pending) or _is_decrypted(sock.socket)
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 
 class BoundedHTTPConnection(urllib3.connection.HTTPConnection):
@@ -220,7 +228,11 @@ class BoundedHTTPConnection(urllib3.connection.HTTPConnection):
     @property
     def is_connected(self) -> bool:
         """Whether the connection may be used again: young enough, still open, nothing unasked to read."""
-        return time.monotonic() - self._connected_at < self.max_age and super().is_connected
+        return (
+            time.monotonic() - self._connected_at < self.max_age
+            and super().is_connected
+            and not _is_decrypted(self.sock)
+        )
 
     def response_class(  # type: ignore[override]  # http.client only ever calls it
         self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None

@@ -1,8 +1,9 @@
-"""Over TLS an end that the origin has not announced is a cut (X-03; RFC 9112, section 9.8)."""
+"""Over TLS an end that was not announced is a cut, and no poll shows what is decrypted (X-01, X-03)."""
 
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -65,3 +66,33 @@ def test_x03_what_says_itself_where_it_ends_needs_no_announcement(
     origin.says(data, close=True)
     for _ in range(3):
         assert gateway.get("/").body == b"whole"
+
+
+# An origin is read 65,536 bytes at a time, TLS decrypts 16,384 at a time.
+@pytest.mark.parametrize("size", [0, 100, 8_192, 16_000, 16_384, 65_536, 100_000])
+@pytest.mark.parametrize("chunks", [False, True], ids=["length", "chunks"])
+@pytest.mark.parametrize("way", ["at once", "apart", "later"])
+def test_x01_what_comes_after_an_answer_is_nobodys(
+    gateway: Gateway, origin: Origin, size: int, chunks: bool, way: str
+) -> None:
+    body = b"x" * size
+    mine = answer(chunked(body) if size else b"0\r\n\r\n", CHUNKED, length=False) if chunks else answer(body)
+    read, sent = threading.Event(), threading.Event()
+
+    def behave(exchange: Exchange) -> None:
+        if exchange.request.target == "/b":
+            exchange.send(answer(b"b"))
+            return
+        exchange.send(mine + answer(b"of a") if way == "at once" else mine)
+        if way == "later":
+            read.wait(5)
+        if way != "at once":
+            exchange.send(answer(b"of a"))
+        sent.set()
+
+    origin.behave(behave)
+    assert gateway.get("/a").body == body
+    read.set()
+    assert sent.wait(5)
+    assert gateway.get("/b", "POST").body == b"b"
+    assert origin.connections == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -201,28 +202,101 @@ class TestConnections:
 
 
 @contextmanager
-def tunnel(port: int) -> Iterator[tuple[str, list[bytes]]]:
-    """A proxy that takes one CONNECT and carries bytes both ways; its URL, and what it was asked."""
+def tunnel(port: int, *, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[bytes]]]:
+    """A proxy that takes CONNECTs and carries bytes both ways; its URL, and what it was asked."""
     asked: list[bytes] = []
+    threads: list[threading.Thread] = []
 
-    def carry(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while piece := source.recv(65_536):
-                target.sendall(piece)
-            target.shutdown(socket.SHUT_WR)
-
-    def serve() -> None:
-        caller, _ = listener.accept()
-        with caller, socket.create_connection(("127.0.0.1", port)) as server:
+    def serve(accepted: socket.socket) -> None:
+        with (
+            suppress(OSError),
+            accepted if tls is None else tls.wrap_socket(accepted, server_side=True) as caller,
+            socket.create_connection(("127.0.0.1", port)) as server,
+        ):
             asked.append(caller.recv(65_536))
             caller.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=carry, args=(server, caller))
-            back.start()
-            carry(caller, server)
-            back.join()
+            other = {caller: server, server: caller}
+            while True:
+                ready, _, _ = select.select([caller, server], [], [])
+                for source in ready:
+                    piece = source.recv(65_536)
+                    if not piece:
+                        return
+                    other[source].sendall(piece)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threads.append(threading.Thread(target=serve, args=(listener.accept()[0],)))
+                threads[-1].start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
+        threads.append(threading.Thread(target=accept))
+        threads[0].start()
+        yield f"http{'' if tls is None else 's'}://127.0.0.1:{listener.getsockname()[1]}", asked
+        listener.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
         thread.join(5)
+
+
+OF_SOMEBODY_ELSE = http_answer(200, b"of somebody else")
+
+
+def answered(body: bytes, *, size: int, chunks: bool) -> bytes:
+    """An answer of that many bytes on the wire, as near as its framing allows, filled up with blanks."""
+    if chunks:
+        head, tail = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"\r\n0\r\n\r\n"
+        body = body.ljust(size - len(head) - len(tail) - len(b"1f00\r\n"))
+        return head + b"%x\r\n" % len(body) + body + tail
+    body = body.ljust(size - len(http_answer(200, b"x" * size)) + size)
+    return http_answer(200, body)
+
+
+class TestAnswersOfOthers:
+    """X-01, V-18: what lies behind an answer, decrypted or not, is never the answer to the next question."""
+
+    # Read 8,192 bytes at a time, from records of 16,384 at most.
+    @pytest.mark.parametrize("size", [100, 4_000, 8_191, 8_192, 8_193, 12_000, 16_200, 24_576])
+    @pytest.mark.parametrize("chunks", [False, True], ids=["length", "chunks"])
+    @pytest.mark.parametrize("way", ["one record", "two records", "later"])
+    def test_surplus_closes_the_connection(
+        self, server: LoopbackKeyService, authority: Authority, size: int, chunks: bool, way: str
+    ) -> None:
+        first = answered(b"mine", size=size, chunks=chunks)
+        read, sent = threading.Event(), threading.Event()
+
+        def behave(call: LoopbackCall) -> None:
+            if call.connection > 1:
+                call.send(http_answer(200, b"mine"))
+            elif way == "one record":
+                call.send(first + OF_SOMEBODY_ELSE)
+            else:
+                call.send(first)
+                if way == "later":
+                    read.wait(5)
+                call.send(OF_SOMEBODY_ELSE)
+            sent.set()
+
+        server.behave(behave)
+        transport = Transport(ca=authority.file)
+        assert transport.exchange("POST", server.url, {}, b"{}").body.rstrip() == b"mine"
+        read.set()
+        assert sent.wait(5)
+        assert transport.exchange("POST", server.url, {}, b"{}").body == b"mine"
+        transport.close()
+        assert server.connections == 2
+
+    def test_surplus_within_the_tls_of_a_proxy(
+        self, server: LoopbackKeyService, authority: Authority
+    ) -> None:
+        first = answered(b"mine", size=8_192, chunks=False)
+        server.behave(
+            lambda call: call.send(
+                first + OF_SOMEBODY_ELSE if call.connection == 1 else http_answer(200, b"mine")
+            )
+        )
+        with tunnel(server.port, tls=authority.context("127.0.0.1")) as (proxy, _):
+            transport = Transport(ca=authority.file, proxy=proxy)
+            bodies = [transport.exchange("POST", server.url, {}, b"{}").body.rstrip() for _ in range(2)]
+            transport.close()
+        assert bodies == [b"mine", b"mine"]
