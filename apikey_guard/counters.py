@@ -50,12 +50,15 @@ class Counters:
 
     def read(self) -> Mapping[str, int]:
         """All counts by name: ``allowed``, ``denied``, and for each reason seen ``denied_REASON``, or
-        ``unanswered_REASON`` where an allowed request got no answer of an origin.
+        ``unanswered_REASON`` where an allowed request got no answer of an origin. ``preflights`` are
+        those that were answered before the app.
         """
         denied = _seen("denied", self._denied)
+        preflights = denied.pop(f"denied_{Reason.PREFLIGHT}", 0)
         return {
             "allowed": self._hits.read() + self._allowed.read(),
             "denied": sum(denied.values()),
+            **({"preflights": preflights} if preflights else {}),
             **denied,
             **_seen("unanswered", self._unanswered),
         }

@@ -17,6 +17,7 @@ from apikey_guard.assembly import make_identity_headers, make_policy
 from apikey_guard.bodies import RequestBody, WsgiBody
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core import body as body_fields
+from apikey_guard.core.cors import is_preflight
 from apikey_guard.core.decision import Outcome, Question, Rule, conclude, lacking, settle
 from apikey_guard.core.extraction import AMBIGUOUS, Ambiguous
 from apikey_guard.core.freshness import Remembered
@@ -44,6 +45,9 @@ CONSUMER: Final = "apikey_guard.consumer"
 DECISION: Final = "apikey_guard.decision"
 #: Why a request that was allowed got no answer from behind the guard, for what logs it.
 UNANSWERED: Final = "apikey_guard.unanswered"
+
+#: What is said of a preflight that is answered before the app.
+PREFLIGHT: Final = Deny(Reason.PREFLIGHT)
 
 _PASSED = Allow()
 # Looked up once: an enum member costs more than everything else in its line.
@@ -114,7 +118,7 @@ class Guard:
         try:
             rule = self._plain_rules.get(path) or self._rule(path, environ)
             if not rule.plain or environ.get("REQUEST_METHOD") == "OPTIONS":
-                decision = self._without_credential(rule, environ)
+                decision = self._without_credential(rule, environ, path)
                 if decision is not None:
                     return decision
             extractor = rule.extractor
@@ -191,18 +195,23 @@ class Guard:
     def require(self, environ: Environ, scopes: Collection[str]) -> Deny | None:
         """The Deny for a request that was allowed but whose credential lacks one of these scopes.
 
-        A preflight passes here too: browsers send it without credentials.
-
         :param environ: of a request that :meth:`check` allowed.
         :param scopes: all of them are needed; an anonymous request has none.
         """
         decision, consumer = environ.get(DECISION), environ.get(CONSUMER)
         if not isinstance(decision, Allow) or not isinstance(consumer, Consumer):
-            preflight = environ.get("REQUEST_METHOD") == "OPTIONS" and self._policy.is_preflight(environ)
-            return None if preflight and isinstance(decision, Allow) else Deny(Reason.MISSING_CREDENTIAL)
+            return Deny(Reason.MISSING_CREDENTIAL)
         if consumer.scopes.issuperset(scopes):
             return None
         return lacking(frozenset(scopes), decision.fingerprint, decision.freshness, decision.route, consumer)
+
+    @staticmethod
+    def is_preflight(environ: Environ) -> bool:
+        """Whether this is a CORS preflight, which the framework may answer itself without a key.
+
+        The adapter then calls :meth:`reject` with :data:`PREFLIGHT`, and no function of a view.
+        """
+        return is_preflight(environ)
 
     def reject(self, deny: Deny, environ: Environ, path: str) -> Rejection:
         """The response for a Deny: the same bytes from every adapter. Counts and logs it.
@@ -288,13 +297,11 @@ class Guard:
             body.replace(cut)
         return found
 
-    def _without_credential(self, rule: Rule, environ: Environ) -> Decision | None:
+    def _without_credential(self, rule: Rule, environ: Environ, path: str) -> Decision | None:
         """The decision about a request whose credential does not matter, or None."""
         if rule.mode == "off":
             return _PASSED
-        nobody = rule.access == "public" or (
-            environ.get("REQUEST_METHOD") == "OPTIONS" and self._policy.is_preflight(environ)
-        )
+        nobody = rule.access == "public" or self._policy.hands_on(path, environ)
         if rule.mode == "monitor":
             return self._observe(rule, environ, nobody=nobody)
         return self._admit_nobody(environ, rule, Allow(route=rule.label)) if nobody else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from apikey_guard.core.decision import Rule
 from apikey_guard.core.dialects import DIALECTS
 from apikey_guard.core.model import Deny, Reason, Rejection
 from apikey_guard.settings import Settings
+
+# Nothing was refused, so it is no dialect's to word and no hook's to change.
+_ANSWERED: Final = Rejection(status=204, headers=(), body=b"", reason=Reason.PREFLIGHT)
 
 
 class Rejections:
@@ -24,6 +27,8 @@ class Rejections:
 
         :raises TypeError: the hook returned something else.
         """
+        if deny.reason is Reason.PREFLIGHT:
+            return _ANSWERED
         rejection = DIALECTS[rule.dialect].reject(deny, locations=rule.extractor.locations, realm=rule.realm)
         if self._render is None:
             return rejection

@@ -185,10 +185,13 @@ class Settings:
         default="enforce",
         metadata={"help": "`enforce`, `monitor` (decide, count, log, but let pass) or `off`."},
     )
-    # Browsers send no credential with a preflight, so refusing it breaks every browser.
+    # Many views and apps answer every method alike: their data would be everybody's.
     allow_preflight: bool = field(
-        default=True,
-        metadata={"help": "Whether a real CORS preflight passes without a credential."},
+        default=False,
+        metadata={
+            "help": "Whether a real CORS preflight reaches the app or origin without a credential, for those "
+            "that answer it themselves; never where scopes are needed."
+        },
     )
     dialect: Literal["standard"] = field(
         default="standard",

@@ -31,7 +31,7 @@ class Telling:
         :param environ: of its request; None where the request has ended by now.
         """
         self._counters.count(decision)
-        if isinstance(decision, Deny):
+        if isinstance(decision, Deny) and decision.reason is not Reason.PREFLIGHT:
             shown = decision.fingerprint.hex()[:12] if decision.fingerprint else "-"
             logger.info("denied: %s (route %s, key %s)", decision.reason, decision.route or "-", shown)
         if environ is not None:

@@ -95,7 +95,9 @@ def refusing(guard: Guard) -> Refuse:
 
 
 def _respond(rejection: Rejection, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    headers = [*rejection.headers, ("Content-Length", str(len(rejection.body)))]
+    headers = list(rejection.headers)
+    if rejection.status != 204:  # which has no length (RFC 9110, section 8.6)
+        headers.append(("Content-Length", str(len(rejection.body))))
     start_response(rejection.status_line, headers)
     return [] if environ.get("REQUEST_METHOD") == "HEAD" else [rejection.body]
 

@@ -52,6 +52,11 @@ def about_settings(settings: Settings) -> Iterator[Finding]:
         yield _warning(f"validator_url: keys travel in the clear to {url.hostname}; write https://")
     if settings.mode != "enforce":
         yield _warning(f"mode: {settings.mode} lets requests without a valid key pass")
+    if settings.allow_preflight:
+        yield _warning(
+            "allow_preflight: an OPTIONS with Origin and Access-Control-Request-Method needs no key to reach "
+            "every view, app and origin that needs no scopes, also those that answer every method alike"
+        )
     if not settings.hide_credentials:
         yield _warning("hide_credentials: the app, its logs and its error reports see the keys")
     if settings.cache_ttl == 0 or settings.cache_max_entries == 0:

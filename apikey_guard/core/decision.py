@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from apikey_guard.core.cors import is_preflight, says_more
 from apikey_guard.core.extraction import Ambiguous, Conflict, Environ, Extractor, Location
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.headers import Hiding
@@ -146,6 +147,7 @@ class Policy:
         # Rules of paths seen lately. Only rules that nothing but the path selects, and only plain ones.
         self.plain_rules: dict[str, Rule] = {}
         self._allow_preflight = defaults.allow_preflight
+        self._methods = sorted({method for _, rule in self.rules for method in rule.methods or ()})
 
     def rule(self, path: str, environ: Environ) -> Rule:
         """The rule that holds for a request.
@@ -182,17 +184,16 @@ class Policy:
         mode = max((rule.mode for rule in rules), key=_STRICTNESS.__getitem__)
         return replace(self.default, scopes=scopes, mode=mode, plain=mode == "enforce")
 
-    def is_preflight(self, environ: Environ) -> bool:
-        """Whether this is a CORS preflight that may pass: browsers send it without credentials.
+    def hands_on(self, path: str, environ: Environ) -> bool:
+        """Whether this is a preflight that goes on without a credential (P-05).
 
-        Only a real one (Fetch standard, section 3.3.2): OPTIONS with an origin and the method
-        that is asked for.
+        Only a real one, where the settings say so, and never to what needs scopes: many views
+        answer every method alike, so the scopes of every method of the path count.
         """
-        return (
-            self._allow_preflight
-            and "HTTP_ORIGIN" in environ
-            and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
-        )
+        if not self._allow_preflight or not is_preflight(environ) or says_more(environ):
+            return False
+        given = [{**environ, "REQUEST_METHOD": method} for method in self._methods]
+        return not any(self.rule(path, each).scopes for each in (environ, *given))
 
 
 def _raw_target(environ: Environ) -> str | None:

@@ -101,6 +101,7 @@ class Verdict:
 class Reason(StrEnum):
     """Why a request was not answered by the app or its origin. Stable: logs, hooks and tests rely on it."""
 
+    PREFLIGHT = "preflight"  # no refusal: answered before the app
     MISSING_CREDENTIAL = "missing_credential"
     INVALID_CREDENTIAL = "invalid_credential"
     MALFORMED_CREDENTIAL = "malformed_credential"
@@ -133,8 +134,8 @@ class Freshness(StrEnum):
 class Allow(NamedTuple):
     """The request may go on. A tuple: one is made per request, and nothing immutable is cheaper.
 
-    :param consumer: who calls; None on a public route, on a preflight, and where an optional
-        route was called without a credential.
+    :param consumer: who calls; None on a public route, on a preflight that was handed on, and where
+        an optional route was called without a credential.
     :param fingerprint: SHA-256 of the credential, or None where none was looked at.
     :param freshness: how old the verdict was.
     :param route: the name (else the path) of the route that matched, or None.
@@ -203,6 +204,7 @@ class Rejection:
 
     PHRASES: ClassVar[Mapping[int, str]] = MappingProxyType(
         {
+            204: "No Content",
             400: "Bad Request",
             401: "Unauthorized",
             403: "Forbidden",

@@ -13,6 +13,7 @@
 ``apikey_guard.W005``  keys are accepted in the query (``check --deploy``)
 ``apikey_guard.W006``  keys travel in the clear to the key service (``check --deploy``)
 ``apikey_guard.W007``  the mode lets requests without a valid key pass (``check --deploy``)
+``apikey_guard.W008``  preflights reach the views without a key (``check --deploy``)
 =====================  ==================================================================
 """
 
@@ -110,7 +111,7 @@ def check_middleware(app_configs: Configs, **_: object) -> list[CheckMessage]:  
 def _order(before: set[str], behind: set[str]) -> Iterator[checks.Warning]:
     if CORS in behind:
         yield checks.Warning(
-            "GuardMiddleware stands before CorsMiddleware: browsers cannot read its refusals.",
+            "GuardMiddleware stands before CorsMiddleware: it refuses preflights, and no page reads why.",
             hint=f"Put {CORS!r} before {MIDDLEWARE!r}.",
             id="apikey_guard.W002",
         )
@@ -173,4 +174,10 @@ def _deployment(settings: Settings) -> Iterator[checks.Warning]:
             f"Requests without a valid key pass{where}: the mode is not 'enforce'.",
             hint=f"Set {SETTING}['MODE'] = 'enforce' when the counts look right.",
             id="apikey_guard.W007",
+        )
+    if settings.allow_preflight:
+        yield checks.Warning(
+            "Preflights reach every view that needs no scopes, without a key (ALLOW_PREFLIGHT).",
+            hint=f"Put {CORS!r} before {MIDDLEWARE!r} and leave ALLOW_PREFLIGHT out.",
+            id="apikey_guard.W008",
         )

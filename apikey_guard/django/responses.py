@@ -24,7 +24,8 @@ class RejectionResponse(HttpResponse):
         for name, value in rejection.headers:
             repeated.setdefault(name, []).append(value)
             headers[name] = ", ".join(repeated[name])
-        headers["Content-Length"] = str(len(rejection.body))
+        if rejection.status != 204:  # which has no length (RFC 9110, section 8.6)
+            headers["Content-Length"] = str(len(rejection.body))
         super().__init__(
             b"" if method == "HEAD" else rejection.body,
             status=rejection.status,

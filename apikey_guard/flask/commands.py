@@ -32,7 +32,7 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
             if settings.sources[name] != "default":
                 click.echo(f"  {name} = {settings.shown(name)}  ({settings.sources[name]})")
         click.echo("routes and views that are not simply protected")
-        lines = [*_routes(guard), *_views(app)]
+        lines = [*_routes(guard), *_preflights(guard), *_views(app)]
         for line in lines or ["none: everything needs a valid key"]:
             click.echo(f"  {line}")
         longest = settings.cache_ttl + settings.stale_if_error
@@ -97,6 +97,11 @@ def _routes(guard: Guard) -> Iterator[str]:
         if route.access != "required" or route.scopes:
             methods = ",".join(sorted(route.methods or ())) or "every method"
             yield f"route {route.path} ({methods}): {_said(route.access, frozenset(route.scopes))}"
+
+
+def _preflights(guard: Guard) -> Iterator[str]:
+    if guard.settings.allow_preflight:
+        yield "preflights reach every view that needs no scopes, without a key (allow_preflight)"
 
 
 def _views(app: Flask) -> Iterator[str]:

@@ -18,16 +18,18 @@ from werkzeug.exceptions import HTTPException
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Question
-from apikey_guard.core.model import Allow, Decision, Deny, Rejection
-from apikey_guard.core.routing import Access
+from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
 from apikey_guard.forwarding import AIM, Forwarder
-from apikey_guard.guard import DECISION, Environ, Guard
+from apikey_guard.guard import DECISION, PREFLIGHT, Environ, Guard
 from apikey_guard.wsgi import refusing, unicode_path
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from flask import Response
+    from werkzeug.routing import Rule
 
 _signals = Namespace()
 
@@ -79,8 +81,8 @@ class Entrance:
         preprocess, enter = app.preprocess_request, self._enter
 
         def preprocess_request(*context: Any) -> Any:
-            enter()
-            return preprocess(*context)
+            answered = enter()
+            return preprocess(*context) if answered is None else answered
 
         # The step of Flask that begins a request inside its context and its error handling: ahead of
         # every function that the app or a blueprint registered, whenever it did, and for static
@@ -108,9 +110,13 @@ class Entrance:
     def _settle(self, environ: Environ, path: str, pending: Decision | Question) -> Allow | _Refused:
         """What becomes of a request that was no hit: its view's mark, then the key service."""
         guard = self._guard
-        access = self._access(environ)
-        if access != "required":
-            pending = guard.relax(environ, path, pending, access)
+        rule = self._matched(environ)
+        if rule is not None:
+            if _answers_options(rule) and guard.is_preflight(environ):
+                return self._refuse(environ, path, PREFLIGHT)
+            access = self._views.mark(rule.endpoint, environ.get("REQUEST_METHOD")).access
+            if access != "required":
+                pending = guard.relax(environ, path, pending, access)
         return self._concluded(environ, path, pending)
 
     def _concluded(self, environ: Environ, path: str, pending: Decision | Question) -> Allow | _Refused:
@@ -119,29 +125,27 @@ class Entrance:
             pending = self._guard.conclude(pending, self._guard.ask(pending), environ)
         return pending if isinstance(pending, Allow) else self._refuse(environ, path, pending)
 
-    def _access(self, environ: Environ) -> Access:
-        """The mark of the view that Flask will route this request to."""
+    def _matched(self, environ: Environ) -> Rule | None:
+        """The rule by which Flask will find the view for this request; None where there is none to ask."""
         app = self._app
         try:
             # Read and thrown away: the request that the app sees is built when nothing is left to hide.
             adapter = app.create_url_adapter(app.request_class(environ, populate_request=False))
-            if adapter is None:
-                return "required"
-            rule, _ = adapter.match(return_rule=True)
+            return None if adapter is None else adapter.match(return_rule=True)[0]
         except HTTPException:
-            return "required"  # 404, 405, a redirect, a host that is not trusted: no view to ask
+            return None  # 404, 405, a redirect, a host that is not trusted: no view to ask
         except Exception:  # noqa: BLE001 - the app's own converters; Flask will meet the same error
-            return "required"
-        return self._views.mark(rule.endpoint, environ.get("REQUEST_METHOD")).access
+            return None
 
     def _refuse(self, environ: Environ, path: str, deny: Deny) -> _Refused:
         return _Refused(deny, self._guard.reject(deny, environ, path))
 
     # -- inside the request context ------------------------------------------------------------
 
-    def _enter(self) -> None:
+    def _enter(self) -> Response | None:
         """Raise what was refused; look at the scopes that the view is marked with.
 
+        :returns: the answer to a preflight, to which functions after the request may add; else None.
         :raises ApiKeyRejected: no view, and no other function of the app, sees the request.
         """
         current = request._get_current_object()  # type: ignore[attr-defined]  # the proxy is looked through once
@@ -151,17 +155,29 @@ class Entrance:
             # None: the request came around wsgi_app, and nobody has decided about it yet.
             passed = self._decide(environ) if passed is None else passed
             if isinstance(passed, _Refused):
+                if passed.deny.reason is Reason.PREFLIGHT:
+                    return self._answer(passed, current.url_rule)
                 self._raise(passed)
         if environ.get(DECISION) is not passed:
-            return  # mode monitor or off
+            return None  # mode monitor or off
         rule = current.url_rule
         if rule is not None:
             scopes = self._views.scopes(rule.endpoint, environ.get("REQUEST_METHOD"))
             deny = self._guard.require(environ, scopes) if scopes else None
-            if deny is not None:
+            # A preflight that was handed on: Flask answers it, and no function of the view does.
+            answered = deny is not None and _answers_options(rule) and self._guard.is_preflight(environ)
+            if deny is not None and not answered:
                 self._raise(self._refuse(environ, _path(environ), deny))
         if request_allowed.receivers:
             request_allowed.send(self._app, _async_wrapper=self._app.ensure_sync, decision=passed)
+        return None
+
+    def _answer(self, refused: _Refused, rule: Rule | None) -> Response:
+        """Flask's own answer to OPTIONS, which runs no function of the app; else the guard's."""
+        if rule is not None and _answers_options(rule):
+            return self._app.make_default_options_response()
+        rejection = refused.rejection
+        return self._app.response_class(rejection.body, rejection.status_line, rejection.headers)
 
     def _decide(self, environ: Environ) -> Allow | _Refused:
         path = _path(environ)
@@ -173,6 +189,11 @@ class Entrance:
     def _raise(self, refused: _Refused) -> NoReturn:
         request_denied.send(self._app, _async_wrapper=self._app.ensure_sync, decision=refused.deny)
         raise rejected(refused.deny, refused.rejection)
+
+
+def _answers_options(rule: Rule) -> bool:
+    """Whether Flask answers OPTIONS itself where this rule leads, without a function of the view."""
+    return bool(getattr(rule, "provide_automatic_options", False))
 
 
 def _path(environ: Environ) -> str:

@@ -185,6 +185,7 @@ CREDENTIALS: list[Case] = [
             headers=(*FORGED, ("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT")),
         ),
         NOBODY,
+        {"allow_preflight": True},
     ),
     Case("a05-consumer-outside-ascii", with_key(ACCENT), Reached("z")),
     Case(

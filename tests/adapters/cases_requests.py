@@ -112,17 +112,18 @@ PATHS: list[Case] = [
             method="OPTIONS",
             headers=(("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT")),
         ),
-        NOBODY,
+        MISSING,
         asked=0,
     ),
     Case(
-        "p05-preflight-switched-off",
+        "p05-preflight-handed-on",
         Request(
             method="OPTIONS",
             headers=(("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT")),
         ),
-        MISSING,
-        {"allow_preflight": False},
+        NOBODY,
+        {"allow_preflight": True},
+        asked=0,
     ),
     Case(
         "p05-preflight-headers-on-get",

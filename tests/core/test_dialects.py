@@ -46,10 +46,11 @@ def rejected(reason: Reason, locations: list[Location] = HEADER, **deny: float) 
 
 
 def test_every_reason_has_its_line_in_the_contract() -> None:
-    assert set(CONTRACT) == set(Reason)
+    # A preflight that is answered is no refusal: no gateway has words for it.
+    assert set(CONTRACT) == set(Reason) - {Reason.PREFLIGHT}
 
 
-@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("reason", CONTRACT)
 def test_a_rejection_is_a_problem_that_nobody_stores(reason: Reason) -> None:
     status, code = CONTRACT[reason]
     rejection = rejected(reason)
@@ -71,13 +72,13 @@ def test_a_rejection_is_a_problem_that_nobody_stores(reason: Reason) -> None:
     assert rejection.body.endswith(b"}\n")
 
 
-@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("reason", CONTRACT)
 def test_a_challenge_stands_on_a_401_and_nowhere_else(reason: Reason) -> None:
     challenges = [value for name, value in rejected(reason).headers if name == "WWW-Authenticate"]
     assert challenges == (['Key realm="shop"'] if CONTRACT[reason][0] == 401 else [])
 
 
-@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("reason", CONTRACT)
 def test_retry_after_stands_on_429_and_503_and_nowhere_else(reason: Reason) -> None:
     assert ("Retry-After" in dict(rejected(reason).headers)) == (CONTRACT[reason][0] in {429, 503})
 

@@ -280,7 +280,7 @@ def test_s12_secure_defaults() -> None:
         "negative_max_entries": 10_000,
         "routes": (),
         "mode": "enforce",
-        "allow_preflight": True,
+        "allow_preflight": False,
         "identity_headers": True,
     }
     assert {name: getattr(settings, name) for name in expected} == expected

@@ -66,7 +66,7 @@ ENVIRONMENT = [
     ("routes", "[]", ()),
     ("routes", "", ()),
     ("mode", "monitor", "monitor"),
-    ("allow_preflight", "false", False),
+    ("allow_preflight", "true", True),
     ("dialect", "standard", "standard"),
     ("realm", "true", "true"),
     ("identity_headers", "false", False),
