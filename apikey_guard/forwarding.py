@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 from werkzeug.http import HTTP_STATUS_CODES
 
-from apikey_guard.core.hops import Framing, Hop, caller_host, framing
+from apikey_guard.core.hops import Framing, Hop, framing
 from apikey_guard.core.model import Consumer, Deny, Reason
 from apikey_guard.core.routing import Router, readings
+from apikey_guard.core.story import caller_host
 from apikey_guard.core.target import has_encoded_slash, literal_path, mount_of, taken_off, wire_path
 from apikey_guard.errors import (
     BadRequest,

@@ -7,13 +7,14 @@ RFC 9110, section 7.6, and RFC 7239. A server has joined repeated headers by now
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from apikey_guard.core.claims import CLAIMED
 from apikey_guard.core.extraction import environ_key
 from apikey_guard.core.http1 import HOP_BY_HOP
 from apikey_guard.core.peers import Environ, Peers
+from apikey_guard.core.story import TOLD, seen, told
 from apikey_guard.errors import BadRequest, LengthRequired
 
 #: How this hop is called in ``Via`` (RFC 9110, section 7.6.3).
@@ -31,18 +32,12 @@ _OURS = frozenset(
         *(f"x-forwarded-{name}" for name in ("for", "proto", "host", "port", "prefix")),
     }
 )
-_FORWARDED = "HTTP_X_FORWARDED_"
 # Nominating one of these in Connection would change what the message is or whose it is (threat A-06).
 _KEPT: Final = frozenset({"HTTP_AUTHORIZATION", "HTTP_VIA", "HTTP_FORWARDED"})
 _KEPT_BEGINNING: Final = "HTTP_CONTENT_"
 # A token (RFC 9110, section 5.6.2) as CGI writes it: without a dash, so that no two keys give one name.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z]+")
 _DIGITS = re.compile(r"[0-9]{1,18}")
-# A name or address with an optional port (RFC 9110, section 7.2), and nothing that ends a header.
-_HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-# How servers write the address of a peer.
-_DOTTED = re.compile(r"[0-9A-Za-z._-]+")
-_COLONS = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
 _MOST_NAMES = 1_024
 
 
@@ -75,12 +70,6 @@ def framing(environ: Environ) -> Framing:
     if not environ.get("wsgi.input_terminated"):
         raise LengthRequired("this server does not say where a body in chunks ends")
     return Framing(None, chunked=True)
-
-
-def caller_host(environ: Environ) -> str | None:
-    """The host that the caller named, as it was sent; None for an odd one."""
-    host = environ.get("HTTP_HOST")
-    return host if isinstance(host, str) and _HOST.fullmatch(host) else None
 
 
 class Hop:
@@ -137,7 +126,7 @@ class Hop:
             raise BadRequest("a header has a name that is none")
         name = key[5:].replace("_", "-")
         lower = name.lower()
-        claimed = key.startswith(_FORWARDED) or (not trusted and lower in CLAIMED)
+        claimed = key.startswith(TOLD) or (not trusted and lower in CLAIMED)
         ends = lower in _ENDING or lower in _OURS or (claimed and key not in self._kept)
         line = "" if ends else f"{name.title()}: "
         names = self._names[trusted]
@@ -153,57 +142,31 @@ class Hop:
     # -- where from ----------------------------------------------------------------------------
 
     def _say_where_from(self, environ: Environ, prefix: str, lines: list[str], *, trusted: bool) -> None:
-        peer = environ.get("REMOTE_ADDR") or ""
-        scheme = environ.get("wsgi.url_scheme", "http")
-        host, port = caller_host(environ), environ.get("SERVER_PORT", "")
-        named = "" if host is None else f'host="{host}";'
-        forwarded = f"for={_node(peer)};{named}proto={scheme}"
+        if trusted:
+            story = told(environ, self._peers, prefix)
+            lines.extend(self._told_besides(environ))
+        else:
+            story = seen(environ, prefix)
+        lines.append("X-Forwarded-Proto: " + story.scheme)
+        lines.append("Forwarded: " + story.forwarded)
+        if story.caller:  # there is none behind a Unix socket
+            lines.append("X-Forwarded-For: " + story.addresses)
+            lines.append("X-Real-IP: " + story.caller)
+        if story.host:
+            lines.append("X-Forwarded-Host: " + story.host)
+        if story.port:
+            lines.append("X-Forwarded-Port: " + story.port)
+        if story.prefix:
+            lines.append("X-Forwarded-Prefix: " + story.prefix)
         via = f"{environ.get('SERVER_PROTOCOL', 'HTTP/1.1')[5:]} {VIA_NAME}"
         if "HTTP_VIA" in environ:
             via = f"{environ['HTTP_VIA']}, {via}"
-        if trusted:
-            self._say_as_told(environ, peer, prefix, forwarded, lines)
-        else:
-            if peer:  # there is none behind a Unix socket
-                lines.append("X-Forwarded-For: " + peer)
-                lines.append("X-Real-IP: " + peer)
-            lines.append("X-Forwarded-Proto: " + scheme)
-            if host is not None:
-                lines.append("X-Forwarded-Host: " + host)
-            lines.append("X-Forwarded-Port: " + port)
-            if prefix:
-                lines.append("X-Forwarded-Prefix: " + prefix)
-            lines.append("Forwarded: " + forwarded)
         lines.append("Via: " + via)
 
-    def _say_as_told(
-        self, environ: Environ, peer: str, prefix: str, forwarded: str, lines: list[str]
-    ) -> None:
-        """What a trusted peer says of its caller is kept, or added to."""
-        ours = {
-            "PROTO": environ.get("wsgi.url_scheme", "http"),
-            "HOST": caller_host(environ) or "",
-            "PORT": environ.get("SERVER_PORT", ""),
-        }
-        told = {
-            key[len(_FORWARDED) :]: value
-            for key, value in environ.items()
-            if key.startswith(_FORWARDED) and key not in self._kept
-        }
-        values = {**ours, **told}
-        values["FOR"] = f"{told['FOR']}, {peer}" if told.get("FOR") else peer
-        values["PREFIX"] = told.get("PREFIX", "").rstrip("/") + prefix
-        for name, value in values.items():
-            if value:
-                lines.append(f"X-Forwarded-{name.replace('_', '-').title()}: {value}")
-        lines.append("X-Real-IP: " + (environ.get("HTTP_X_REAL_IP") or peer))
-        before = environ.get("HTTP_FORWARDED")
-        lines.append("Forwarded: " + (f"{before}, {forwarded}" if before else forwarded))
-
-
-def _node(peer: str) -> str:
-    """An address as ``Forwarded`` names it (RFC 7239, section 6); a zone means nothing elsewhere."""
-    if _DOTTED.fullmatch(peer):
-        return peer
-    address = peer.partition("%")[0]
-    return f'"[{address}]"' if _COLONS.fullmatch(address) else "unknown"
+    def _told_besides(self, environ: Environ) -> Iterator[str]:
+        """The ``X-Forwarded-*`` of a trusted peer that are no part of the story; they go on as they are."""
+        for key, value in environ.items():
+            if key.startswith(TOLD) and value and key not in self._kept:
+                name = key[5:].replace("_", "-").title()
+                if name.lower() not in _OURS:
+                    yield f"{name}: {value}"

@@ -117,17 +117,25 @@ def _said_backwards(environ: Environ) -> Iterator[str]:
 
 def _forwarded(said: str) -> Sequence[str]:
     """The ``for`` of each element of ``Forwarded``; where it cannot be read, none that is an address."""
-    found: list[str] = []
-    node, at = "", 0
+    elements = elements_of(said)
+    return _UNREADABLE if elements is None else [element.get("for", "") for element in elements]
+
+
+def elements_of(said: str) -> Sequence[Mapping[str, str]] | None:
+    """The elements of ``Forwarded``, by their parameters in lower case; None where it cannot be read."""
+    found: list[dict[str, str]] = []
+    element: dict[str, str] = {}
+    at = 0
     while True:
         part = _FORWARDED_PART.match(said, at)
         if part is None:
-            return _UNREADABLE
-        if part[1] and part[1].lower() == "for":
-            node = re.sub(r"\\(.)", r"\1", part[2].strip('"'))
+            return None
+        if part[1]:
+            element[part[1].lower()] = re.sub(r"\\(.)", r"\1", part[2].strip('"'))
         if part[3] != ";":
-            found.append(node)
-            node = ""
+            if element:
+                found.append(element)
+            element = {}
         if not part[3]:
             return found
         at = part.end()

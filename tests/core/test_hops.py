@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from apikey_guard.core.hops import Framing, Hop, caller_host, framing
+from apikey_guard.core.hops import Framing, Hop, framing
 from apikey_guard.core.peers import Peers
+from apikey_guard.core.story import caller_host
 from apikey_guard.errors import BadRequest, LengthRequired
 
 PEER = "192.0.2.7"
@@ -198,7 +199,7 @@ def test_x15_what_a_trusted_peer_tells_is_kept_or_added_to() -> None:
         "x-forwarded-prefix": "/outer/inner",
         "x-forwarded-uri": "/elsewhere",
         "x-real-ip": "1.2.3.4",
-        "forwarded": f'for=1.2.3.4;proto=wss, for={PEER};host="api.example:8080";proto=https',
+        "forwarded": f'for=1.2.3.4;proto=wss, for={PEER};host="outside.example:444";proto=wss',
         "via": "1.1 apikey-guard",
     }
 
