@@ -193,6 +193,14 @@ class Settings:
             "that answer it themselves; never where scopes are needed."
         },
     )
+    # Whose pages may read is not for us to guess.
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Origins whose pages may read the guard's own answers, like `https://app.example.com`, "
+            "or `*`; their preflights are answered."
+        },
+    )
     dialect: Literal["standard"] = field(
         default="standard",
         metadata={"help": "How a rejection looks: `standard` (RFC 9457)."},

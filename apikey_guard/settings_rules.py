@@ -20,6 +20,7 @@ from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.routing import MODES, Route, duplicate_routes
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings_checks import Check, Wrong, optional, shown
+from apikey_guard.settings_cors import about_cookies, cors_origins
 from apikey_guard.settings_sources import Unreadable, closest
 
 PROTOCOLS = ("json", "status", "introspection", "unkey")
@@ -138,6 +139,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "routes": _routes,
         "mode": check.one_of(MODES),
         "allow_preflight": check.boolean,
+        "cors_origins": cors_origins,
         "dialect": check.one_of(DIALECTS),
         "realm": check.realm,
         "identity_headers": check.identity_headers,
@@ -187,6 +189,7 @@ def checked(
     for rule in (_about_the_url, _about_headers, _about_the_cache):
         problems += rule(good)
     problems += _about_origins(values, good.get("routes"))
+    problems += about_cookies(good.get("cors_origins"), _locations(good))
     return good, problems
 
 

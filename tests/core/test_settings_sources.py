@@ -67,6 +67,7 @@ ENVIRONMENT = [
     ("routes", "", ()),
     ("mode", "monitor", "monitor"),
     ("allow_preflight", "true", True),
+    ("cors_origins", "https://a.example, https://b.example", ("https://a.example", "https://b.example")),
     ("dialect", "standard", "standard"),
     ("realm", "true", "true"),
     ("identity_headers", "false", False),
