@@ -154,6 +154,7 @@ def _make_origins(
         bounds = Bounds(
             connect_timeout=spec.connect_timeout or settings.origin_connect_timeout,
             read_timeout=spec.read_timeout or settings.origin_read_timeout,
+            idle_timeout=settings.origin_idle_timeout if spec.idle_timeout is None else spec.idle_timeout,
             max_connections=spec.max_connections or settings.origin_max_connections,
             ca=spec.ca,
         )

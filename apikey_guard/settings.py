@@ -239,7 +239,7 @@ class Settings:
         hash=False,
         metadata={
             "help": "Origins by name: a URL, a list of URLs, or a table with `targets`, `connect_timeout`, "
-            "`read_timeout`, `max_connections`, `ca` and `preserve_host`."
+            "`read_timeout`, `idle_timeout`, `max_connections`, `ca` and `preserve_host`."
         },
     )
     # An origin with several names on one address needs its own.
@@ -258,6 +258,14 @@ class Settings:
         metadata={
             "help": "Seconds until an origin's answer begins, and then between two pieces of it; the whole "
             "may take longer."
+        },
+    )
+    # Node and uvicorn close theirs after 5 s: a request sent at that moment is lost.
+    origin_idle_timeout: float = field(
+        default=4.0,
+        metadata={
+            "help": "Seconds that an unused connection to an origin is kept, 0 for none; less than the "
+            "origin keeps it. A shorter `Keep-Alive: timeout` of the origin holds."
         },
     )
     # So that an origin that hangs takes no more than this many threads; each target has its own.

@@ -149,6 +149,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "preserve_host": check.boolean,
         "origin_connect_timeout": its.CONNECT_TIMEOUT,
         "origin_read_timeout": its.READ_TIMEOUT,
+        "origin_idle_timeout": its.IDLE_TIMEOUT,
         "origin_max_connections": its.MAX_CONNECTIONS,
         "trusted_proxies": its.networks,
         "health_path": optional(its.health_path),

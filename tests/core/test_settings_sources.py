@@ -81,6 +81,7 @@ ENVIRONMENT = [
     ("preserve_host", "true", True),
     ("origin_connect_timeout", "1.5", 1.5),
     ("origin_read_timeout", "30", 30.0),
+    ("origin_idle_timeout", "0", 0.0),
     ("origin_max_connections", "8", 8),
     ("trusted_proxies", "10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
     ("health_path", "/alive", "/alive"),
