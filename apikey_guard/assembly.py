@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from apikey_guard.clock import Clock
-from apikey_guard.core.cors import Cors
 from apikey_guard.core.decision import Defaults, Policy
 from apikey_guard.core.extraction import Location, environ_key
 from apikey_guard.core.headers import IDENTITY_HEADERS, IdentityHeaders
+from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.origin import OriginSpec
 from apikey_guard.core.peers import Peers
 from apikey_guard.core.routing import Route, RouteTable
@@ -64,7 +64,8 @@ def make_policy(settings: Settings) -> Policy:
         key_conflict=settings.key_conflict,
         key_pattern=settings.key_pattern,
         key_max_length=settings.key_max_length,
-        hide_credentials=settings.hide_credentials,
+        hide_credentials=None if settings.hide_credentials is None else as_hide(settings.hide_credentials),
+        forwards=settings.origin is not None,
         mode=settings.mode,
         allow_preflight=settings.allow_preflight,
         dialect=settings.dialect,
@@ -73,15 +74,18 @@ def make_policy(settings: Settings) -> Policy:
     return Policy(settings.routes, defaults)
 
 
-def make_cors(settings: Settings) -> Cors | None:
-    """What lets pages of other origins read refusals; None where no origin is named."""
-    if not settings.cors_origins:
-        return None
-    locations = [*settings.key_locations]
-    for route in settings.routes:
-        locations += route.key_locations or ()
-    with_cookies = any(location.startswith("cookie:") for location in locations)
-    return Cors(settings.cors_origins, with_cookies=with_cookies)
+def hiding_of(settings: Settings) -> Mapping[str, Hide]:
+    """What becomes of a verified key, by where a request goes: ``all requests``, then routes that differ."""
+    policy = make_policy(settings)
+    default = policy.default.hiding.hide_as
+    found: dict[str, Hide] = {"all requests": default}
+    for path, rule in policy.rules:
+        if rule.hiding.hide_as != default:
+            methods = "" if rule.methods is None else f"{','.join(sorted(rule.methods))} "
+            found[f"{methods}{path}"] = rule.hiding.hide_as
+    if settings.choose_origin is not None and "replace" in found.values():
+        found["what choose_origin sends to an origin"] = "remove"
+    return found
 
 
 def make_forwarder(
@@ -114,10 +118,13 @@ def make_forwarder(
             preserve_host=route.preserve_host,
             methods=route.methods,
             hosts=route.hosts,
+            standin=route.hide_credentials == "replace",
         )
 
     ways = RouteTable([(route.path, way(route)) for route in settings.routes], way(Route("/*")))
-    named = [*(settings.identity_header_names or IDENTITY_HEADERS).values(), *_key_headers(settings)]
+    locations = [*_locations(settings)]
+    key_headers = [location.name for location in locations if location.kind == "header"]
+    named = [*(settings.identity_header_names or IDENTITY_HEADERS).values(), *key_headers]
     return Forwarder(
         ways,
         lambda: _make_origins(origins.specs, settings, clock),
@@ -130,18 +137,22 @@ def make_forwarder(
             for name, spec in origins.specs.items()
             if (settings.preserve_host if spec.preserve_host is None else spec.preserve_host)
         ],
+        take_out_standins=Hiding(locations, hide=False).hide,
     )
 
 
-def _key_headers(settings: Settings) -> Iterator[str]:
-    """The headers in which a key may stand: it goes on in them where it is not hidden."""
+def key_cookies(settings: Settings) -> frozenset[str]:
+    """The cookies in which a key may stand; no framework should read them as its own."""
+    return frozenset(location.name for location in _locations(settings) if location.kind == "cookie")
+
+
+def _locations(settings: Settings) -> Iterator[Location]:
+    """Where a key may stand under some route; a header goes on where it is not hidden."""
     places = [
         *settings.key_locations,
         *(place for route in settings.routes for place in route.key_locations or ()),
     ]
-    for location in map(Location.parse, places):
-        if location.kind == "header":
-            yield location.name
+    yield from map(Location.parse, places)
 
 
 def _make_origins(
@@ -154,7 +165,6 @@ def _make_origins(
         bounds = Bounds(
             connect_timeout=spec.connect_timeout or settings.origin_connect_timeout,
             read_timeout=spec.read_timeout or settings.origin_read_timeout,
-            idle_timeout=settings.origin_idle_timeout if spec.idle_timeout is None else spec.idle_timeout,
             max_connections=spec.max_connections or settings.origin_max_connections,
             ca=spec.ca,
         )

@@ -57,6 +57,7 @@ class Way(NamedTuple):
     :param prefix: what is taken off the path, or None.
     :param preserve_host: whether the caller's ``Host`` is sent on; None is as the origin wants it.
     :param methods: and ``hosts``: of the route.
+    :param standin: whether the route says itself that its origin gets stand-ins.
     """
 
     origin: str | None = None
@@ -64,6 +65,7 @@ class Way(NamedTuple):
     preserve_host: bool | None = None
     methods: Collection[str] | None = None
     hosts: Collection[str] | None = None
+    standin: bool = False
 
 
 class Aim(NamedTuple):
@@ -94,6 +96,7 @@ class Forwarder:
     :param app: gets the requests that have no origin; None answers them with 404.
     :param choose_origin: hook ``(environ, consumer)`` -> the name of an origin, or None.
     :param preserving: names of the origins that get the caller's ``Host``, unless a way says otherwise.
+    :param take_out_standins: takes the stand-in of a key out of a request.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class Forwarder:
         app: WSGIApplication | None = None,
         choose_origin: Callable[[WSGIEnvironment, Consumer | None], str | None] | None = None,
         preserving: Collection[str] = (),
+        take_out_standins: Callable[[Environ], None] = lambda _: None,
     ) -> None:
         self._match = ways.match
         self._make_clients = make_clients
@@ -114,6 +118,7 @@ class Forwarder:
         self._app = app
         self._choose_origin = choose_origin
         self._preserving = frozenset(preserving)
+        self._take_out_standins = take_out_standins
         # By process: connections must not be shared with a parent.
         self._clients: dict[int, Mapping[str, OriginClient]] = {}
 
@@ -188,6 +193,9 @@ class Forwarder:
         if origin is None:
             return None
         environ[ORIGIN] = origin
+        if not way.standin:
+            # Decided late: the guard may have taken this for a request to the app.
+            self._take_out_standins(environ)
         client = self._of_this_process()[origin]
         path = self._path(environ, way) if aim.path is None else aim.path
         method = environ["REQUEST_METHOD"]

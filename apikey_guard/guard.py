@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any, Final
 
-from apikey_guard.assembly import make_cors, make_identity_headers, make_policy
+from apikey_guard.assembly import make_identity_headers, make_policy
 from apikey_guard.bodies import RequestBody, WsgiBody
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core import body as body_fields
@@ -32,6 +32,7 @@ from apikey_guard.core.model import (
     Rejection,
 )
 from apikey_guard.core.routing import Access, is_canonical
+from apikey_guard.core.standin import STRONG_LENGTH, is_standin
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
 from apikey_guard.openapi import security_schemes
 from apikey_guard.rejections import Rejections
@@ -77,15 +78,13 @@ class Guard:
         self._monotonic, self._time = clock.monotonic, clock.time
         self._policy = make_policy(settings)
         self._rule, self._plain_rules = self._policy.rule, self._policy.plain_rules
-        #: What lets pages of other origins read the guard's answers, or None.
-        self.cors = make_cors(settings)
         self._identity = make_identity_headers(settings)
         self._set_identity = self._identity.set
         self._verifier = Verifier(settings, clock)
         self._valid = self._verifier.cache.valid
         self._max_length = settings.key_max_length
         self._secret = settings.fingerprint_secret
-        self._rejections = Rejections(settings, self.cors)
+        self._rejections = Rejections(settings)
         self._telling = Telling(settings.on_decision)
         self._count_hit, self._watched = self._telling.count_hit, settings.on_decision is not None
 
@@ -126,7 +125,8 @@ class Guard:
             extractor = rule.extractor
             found = extractor.find(environ)
             if extractor.body_names:
-                in_body = self._with_body(rule, found, body or WsgiBody(environ))
+                elsewhere = extractor.sift(environ, found)
+                in_body = self._with_body(rule, elsewhere, body or WsgiBody(environ))
                 if isinstance(in_body, Deny):
                     return in_body
                 found = in_body
@@ -147,7 +147,9 @@ class Guard:
                             return lacking(rule.scopes, fingerprint, _FRESH, rule.label, entry)
                         # As Allow(...), without the named tuple's own layer of Python.
                         decision = _new_tuple(Allow, (entry, fingerprint, _FRESH, rule.label, False))
-                        return self._admit(environ, rule, entry, decision)
+                        return self._admit(environ, rule, entry, decision, found, fingerprint)
+            if not extractor.body_names:
+                found = extractor.sift(environ, found)
             return self._miss(environ, rule, settle(rule, found))
         except Exception as error:  # noqa: BLE001 - the guard's own edge: a fault is a 500, never a pass
             return fault(error)
@@ -202,7 +204,7 @@ class Guard:
         """
         decision, consumer = environ.get(DECISION), environ.get(CONSUMER)
         if not isinstance(decision, Allow) or not isinstance(consumer, Consumer):
-            return PREFLIGHT if self._answers(environ) else Deny(Reason.MISSING_CREDENTIAL)
+            return Deny(Reason.MISSING_CREDENTIAL)
         if consumer.scopes.issuperset(scopes):
             return None
         return lacking(frozenset(scopes), decision.fingerprint, decision.freshness, decision.route, consumer)
@@ -215,29 +217,25 @@ class Guard:
         """
         return is_preflight(environ)
 
-    def reject(self, deny: Deny, environ: Environ, path: str, *, readable: bool = True) -> Rejection:
+    def reject(self, deny: Deny, environ: Environ, path: str) -> Rejection:
         """The response for a Deny: the same bytes from every adapter. Counts and logs it.
 
         What runs after it (an error page, an access log) sees no credential and no forged
         identity header either: both are removed from the environ, which holds the Deny instead.
 
         :param path: as in :meth:`check`.
-        :param readable: whether pages of the ``cors_origins`` may read it by the rejection's own headers;
-            an adapter behind which others may add such headers adds :attr:`cors` last instead.
         """
         environ[CONSUMER] = None
         environ[DECISION] = deny
         try:
             rule = self._rule(path, environ)
-            if rule.hiding is not None:
-                rule.hiding.hide(environ)
+            rule.hiding.hide(environ)
             self._identity.clear(environ)
             self._telling.tell(deny, environ)
-            rejection = self._rejections.make(deny, rule, environ)
+            return self._rejections.make(deny, rule, environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
-            rejection = self._rejections.of_fault(self._policy.default)
-        return self._rejections.readable(rejection, environ) if readable else rejection
+            return self._rejections.of_fault(self._policy.default)
 
     def unanswered(self, reason: Reason, environ: Environ, path: str) -> Rejection:
         """The response for a request that was allowed, but which nothing behind the guard answers.
@@ -248,11 +246,10 @@ class Guard:
         environ[UNANSWERED] = reason
         try:
             self._telling.tell_unanswered(reason)
-            rejection = self._rejections.make(Deny(reason), self._rule(path, environ), environ)
+            return self._rejections.make(Deny(reason), self._rule(path, environ), environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
-            rejection = self._rejections.of_fault(self._policy.default)
-        return self._rejections.readable(rejection, environ)
+            return self._rejections.of_fault(self._policy.default)
 
     # -- the first step ------------------------------------------------------------------------
 
@@ -272,14 +269,15 @@ class Guard:
 
     def _known(self, rule: Rule, text: str, environ: Environ) -> tuple[Question, Outcome | None]:
         """The question about a credential, with its outcome where the cache knows one."""
-        credential = Credential(text, rule.extractor.location_of(environ))
+        credential = Credential(text, rule.extractor.location_of(environ, text))
         return self._verifier.known(Question(rule, credential, self._fingerprint(text)))
 
     def _with_body(
         self, rule: Rule, found: str | Ambiguous | None, body: RequestBody
     ) -> str | Ambiguous | Deny | None:
         extractor = rule.extractor
-        needed = found is None or rule.hiding is not None or not extractor.takes_first
+        nothing = found is None or (isinstance(found, str) and is_standin(found))
+        needed = nothing or rule.hiding.hides or not extractor.takes_first
         if not needed or not body_fields.searchable(body.content_type):
             return found
         elsewhere = found is not None
@@ -292,7 +290,7 @@ class Guard:
                     found = AMBIGUOUS
                 # Each field is a place of its own: the same value in two of them is one credential.
                 found = extractor.merge(found, field.values)
-                if rule.hiding is not None:
+                if rule.hiding.hides:
                     cut = body_fields.cut(body.content_type, cut, name)
         except BodyTooLarge:
             # An upload whose key stands in a header is nobody's attempt to hide one.
@@ -307,27 +305,17 @@ class Guard:
         """The decision about a request whose credential does not matter, or None."""
         if rule.mode == "off":
             return _PASSED
-        decision: Allow | Deny | None = None
-        if rule.access == "public" or self._policy.hands_on(path, environ):
-            decision = Allow(route=rule.label)
-        elif self._answers(environ):
-            decision = Deny(Reason.PREFLIGHT, route=rule.label)
+        nobody = rule.access == "public" or self._policy.hands_on(path, environ)
         if rule.mode == "monitor":
-            return self._observe(rule, environ, decision)
-        return self._admit_nobody(environ, rule, decision) if isinstance(decision, Allow) else decision
+            return self._observe(rule, environ, nobody=nobody)
+        return self._admit_nobody(environ, rule, Allow(route=rule.label)) if nobody else None
 
-    def _answers(self, environ: Environ) -> bool:
-        """Whether the guard itself answers this request: a preflight for a page of a named origin."""
-        return self.cors is not None and is_preflight(environ) and self.cors.names(environ)
-
-    def _observe(self, rule: Rule, environ: Environ, decision: Decision | None) -> Allow:
-        """Mode ``monitor``: decide, count and log, but change nothing, wait for nothing, let pass.
-
-        :param decision: where the credential does not matter.
-        """
-        if decision is None:
-            settled = settle(rule, rule.extractor.find(environ))
-            decision = None if isinstance(settled, str) else settled
+    def _observe(self, rule: Rule, environ: Environ, *, nobody: bool) -> Allow:
+        """Mode ``monitor``: decide, count and log, but change nothing, wait for nothing, let pass."""
+        decision: Decision | None = Allow(route=rule.label)
+        if not nobody:
+            settled = settle(rule, rule.extractor.sift(environ, rule.extractor.find(environ)))
+            decision = settled if not isinstance(settled, str) else None
             if isinstance(settled, str):
                 question, outcome = self._known(rule, settled, environ)
                 decision = None if outcome is None else conclude(question, outcome)
@@ -349,11 +337,21 @@ class Guard:
         decision = conclude(question, outcome)
         if isinstance(decision, Deny) or outcome.entry is None:
             return decision
-        return self._admit(environ, question.rule, outcome.entry, decision)
+        key = question.credential.value
+        if len(key) < STRONG_LENGTH and self._secret is None and question.rule.hiding.replaces:
+            self._telling.warn_of_weak_key()
+        return self._admit(environ, question.rule, outcome.entry, decision, key, question.fingerprint)
 
-    def _admit(self, environ: Environ, rule: Rule, entry: Remembered, decision: Allow) -> Allow:
-        if rule.hiding is not None:
-            rule.hiding.hide(environ)
+    def _admit(
+        self,
+        environ: Environ,
+        rule: Rule,
+        entry: Remembered,
+        decision: Allow,
+        key: str,
+        fingerprint: bytes,
+    ) -> Allow:
+        rule.hiding.exchange(environ, key, fingerprint)
         self._set_identity(environ, entry)
         environ[CONSUMER] = entry
         environ[DECISION] = decision
@@ -363,8 +361,7 @@ class Guard:
         return decision
 
     def _admit_nobody(self, environ: Environ, rule: Rule, decision: Allow) -> Allow:
-        if rule.hiding is not None:
-            rule.hiding.hide(environ)
+        rule.hiding.hide(environ)
         if decision.anonymous:
             self._identity.set_anonymous(environ, rule.anonymous)
         else:

@@ -141,10 +141,15 @@ class Settings:
         default=65_536,
         metadata={"help": "How many bytes of a body are read for a `body:` location."},
     )
-    # What the app does not see, it cannot log.
-    hide_credentials: bool = field(
-        default=True,
-        metadata={"help": "Whether every copy of the credential is removed before the app."},
+    # What the app does not see, it cannot log. But what tells callers apart by the key, such as a cache,
+    # must still tell them apart, so an app finds a stand-in; an origin, which is somebody else's, does not.
+    hide_credentials: Literal["replace", "remove"] | bool | None = field(
+        default=None,
+        metadata={
+            "help": "What becomes of the credential: `replace` (the app finds a stand-in of a verified key), "
+            "`remove` (`true` is the same) or `false` (it sees the key); unset means `replace` before an "
+            "app, `remove` before an origin. Origins get no stand-in unless their own route says `replace`."
+        },
     )
 
     # The cache. A revoked key works for a minute at most while the service answers.
@@ -193,14 +198,6 @@ class Settings:
             "that answer it themselves; never where scopes are needed."
         },
     )
-    # Whose pages may read is not for us to guess.
-    cors_origins: tuple[str, ...] = field(
-        default=(),
-        metadata={
-            "help": "Origins whose pages may read the guard's own answers, like `https://app.example.com`, "
-            "or `*`; their preflights are answered."
-        },
-    )
     dialect: Literal["standard"] = field(
         default="standard",
         metadata={"help": "How a rejection looks: `standard` (RFC 9457)."},
@@ -239,7 +236,7 @@ class Settings:
         hash=False,
         metadata={
             "help": "Origins by name: a URL, a list of URLs, or a table with `targets`, `connect_timeout`, "
-            "`read_timeout`, `idle_timeout`, `max_connections`, `ca` and `preserve_host`."
+            "`read_timeout`, `max_connections`, `ca` and `preserve_host`."
         },
     )
     # An origin with several names on one address needs its own.
@@ -258,14 +255,6 @@ class Settings:
         metadata={
             "help": "Seconds until an origin's answer begins, and then between two pieces of it; the whole "
             "may take longer."
-        },
-    )
-    # Node and uvicorn close theirs after 5 s: a request sent at that moment is lost.
-    origin_idle_timeout: float = field(
-        default=4.0,
-        metadata={
-            "help": "Seconds that an unused connection to an origin is kept, 0 for none; less than the "
-            "origin keeps it. A shorter `Keep-Alive: timeout` of the origin holds."
         },
     )
     # So that an origin that hangs takes no more than this many threads; each target has its own.

@@ -12,9 +12,11 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import cast
 from urllib.parse import SplitResult, urlsplit
 
 from apikey_guard.core.headers import IDENTITY_HEADERS
+from apikey_guard.core.hiding import HIDES, Hide, as_hide
 from apikey_guard.core.http1 import HOP_BY_HOP
 from apikey_guard.settings_sources import closest
 
@@ -113,6 +115,13 @@ def boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise Wrong(f"must be true or false, not {shown(value)}")
     return value
+
+
+def hiding(value: object) -> Hide:
+    """What becomes of the credential; true is how ``remove`` was once written."""
+    if isinstance(value, bool):
+        return as_hide(value)
+    return cast("Hide", one_of(HIDES)(value))
 
 
 def seconds(most: float, *, zero: bool) -> Check:

@@ -20,7 +20,6 @@ from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.routing import MODES, Route, duplicate_routes
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings_checks import Check, Wrong, optional, shown
-from apikey_guard.settings_cors import about_cookies, cors_origins
 from apikey_guard.settings_sources import Unreadable, closest
 
 PROTOCOLS = ("json", "status", "introspection", "unkey")
@@ -130,7 +129,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "key_max_length": check.whole(1, 4096),
         "key_conflict": check.one_of(CONFLICTS),
         "body_max_bytes": check.whole(1, 100 * 1024 * 1024),
-        "hide_credentials": check.boolean,
+        "hide_credentials": optional(check.hiding),
         "cache_ttl": check.seconds(_DAY, zero=True),
         "negative_ttl": check.seconds(_HOUR, zero=True),
         "stale_if_error": check.seconds(_DAY, zero=True),
@@ -139,7 +138,6 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "routes": _routes,
         "mode": check.one_of(MODES),
         "allow_preflight": check.boolean,
-        "cors_origins": cors_origins,
         "dialect": check.one_of(DIALECTS),
         "realm": check.realm,
         "identity_headers": check.identity_headers,
@@ -149,7 +147,6 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "preserve_host": check.boolean,
         "origin_connect_timeout": its.CONNECT_TIMEOUT,
         "origin_read_timeout": its.READ_TIMEOUT,
-        "origin_idle_timeout": its.IDLE_TIMEOUT,
         "origin_max_connections": its.MAX_CONNECTIONS,
         "trusted_proxies": its.networks,
         "health_path": optional(its.health_path),
@@ -190,7 +187,6 @@ def checked(
     for rule in (_about_the_url, _about_headers, _about_the_cache):
         problems += rule(good)
     problems += _about_origins(values, good.get("routes"))
-    problems += about_cookies(good.get("cors_origins"), _locations(good))
     return good, problems
 
 

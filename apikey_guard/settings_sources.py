@@ -24,6 +24,8 @@ PREFIX: Final = "APIKEY_GUARD_"
 HOOKS: Final = frozenset({"key_service", "render_rejection", "on_decision", "choose_origin"})
 # Settings without a default that hold one text or several.
 _TEXT_OR_LIST: Final = frozenset({"validator_client_cert", "origin"})
+# Settings without a default that can be true or false.
+_TEXT_OR_BOOLEAN: Final = frozenset({"validator_cache_control", "hide_credentials"})
 
 
 class Unset(Enum):
@@ -228,7 +230,7 @@ def from_text(name: str, text: str, default: object) -> object:
     structured = isinstance(default, tuple | Mapping | bool) or name in _TEXT_OR_LIST
     if structured and text[0] in "[{":
         return _json(text)
-    if isinstance(default, bool) or name == "validator_cache_control":
+    if isinstance(default, bool) or name in _TEXT_OR_BOOLEAN:
         return _boolean(text)
     if isinstance(default, int | float):
         return _number(text)

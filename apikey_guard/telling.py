@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from apikey_guard.core.model import Decision, Deny, Reason
+from apikey_guard.core.standin import STRONG_LENGTH
 from apikey_guard.counters import Counters
 
 logger = logging.getLogger("apikey_guard")
@@ -22,6 +23,7 @@ class Telling:
 
     def __init__(self, hook: Hook | None) -> None:
         self.hook = hook
+        self._warned = False
         self._counters = Counters()
         self.count_hit = self._counters.hit
 
@@ -45,6 +47,16 @@ class Telling:
             self.hook(decision, environ)
         except Exception as error:  # noqa: BLE001 - the hook only watches; what it raises changes nothing
             logger.error("the hook on_decision raised %s", type(error).__name__)
+
+    def warn_of_weak_key(self) -> None:
+        """Say, once, that there is a key which whoever reads its stand-in or its fingerprint may guess."""
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "a valid key has fewer than %d characters: who reads its stand-in can test guesses of it; "
+                "set fingerprint_secret",
+                STRONG_LENGTH,
+            )
 
     def tell_unanswered(self, reason: Reason) -> None:
         """Count a request that was allowed and that no origin answered."""

@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from apikey_guard.assembly import hiding_of
 from apikey_guard.settings import Settings
 from apikey_guard.settings_checks import is_loopback
 
@@ -57,8 +58,7 @@ def about_settings(settings: Settings) -> Iterator[Finding]:
             "allow_preflight: an OPTIONS with Origin and Access-Control-Request-Method needs no key to reach "
             "every view, app and origin that needs no scopes, also those that answer every method alike"
         )
-    if not settings.hide_credentials:
-        yield _warning("hide_credentials: the app, its logs and its error reports see the keys")
+    yield from _about_hiding(settings)
     if settings.cache_ttl == 0 or settings.cache_max_entries == 0:
         yield _warning(
             "cache_ttl, cache_max_entries: nothing is remembered, every request asks the key service"
@@ -74,6 +74,16 @@ def about_settings(settings: Settings) -> Iterator[Finding]:
         yield _warning(f"origins: nothing is sent to {', '.join(unused)}")
     if any(ip_network(network, strict=False).prefixlen == 0 for network in settings.trusted_proxies):
         yield _warning("trusted_proxies: everybody may say from which address and host a request comes")
+
+
+def _about_hiding(settings: Settings) -> Iterator[Finding]:
+    """What becomes of the key, for all routes and for those that differ."""
+    hides = hiding_of(settings)
+    for where, hide in hides.items():
+        if hide is False:
+            yield _warning(f"hide_credentials: {where}: what answers, its logs and its reports see the keys")
+    shown = ", ".join(f"{where}: {'false' if hide is False else hide}" for where, hide in hides.items())
+    yield Finding(Level.GOOD, f"hide_credentials, by where a request goes: {shown}")
 
 
 def about_files(settings: Settings) -> Iterator[Finding]:

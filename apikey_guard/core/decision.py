@@ -9,7 +9,7 @@ from typing import NamedTuple
 from apikey_guard.core.cors import is_preflight, says_more
 from apikey_guard.core.extraction import Ambiguous, Conflict, Environ, Extractor, Location
 from apikey_guard.core.freshness import Remembered
-from apikey_guard.core.headers import Hiding
+from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.model import NO_SCOPES, Allow, Consumer, Credential, Decision, Deny, Freshness, Reason
 from apikey_guard.core.routing import (
     Access,
@@ -23,6 +23,7 @@ from apikey_guard.core.routing import (
     mixes_parameters,
     readings,
 )
+from apikey_guard.core.standin import is_standin
 from apikey_guard.errors import Overloaded, RateLimited, VerificationError
 
 # APIs are asked for the same paths again and again; a quarter of a MiB at most remembers them.
@@ -36,13 +37,16 @@ class Defaults:
     """What holds where a route says nothing: the guard's settings.
 
     The fields are the settings of the same names.
+
+    :param forwards: whether everything goes to an origin that no route sends elsewhere.
     """
 
     key_locations: Sequence[str]
     key_conflict: Conflict
     key_pattern: str | None
     key_max_length: int
-    hide_credentials: bool
+    hide_credentials: Hide | None
+    forwards: bool
     mode: Mode
     allow_preflight: bool
     dialect: str
@@ -53,6 +57,7 @@ class Defaults:
 class Rule:
     """A route as it holds under one guard's settings; everything looked up is looked up before.
 
+    :param hiding: what the app sees of the credential.
     :param plain: whether requests are decided by their credential alone: required and enforced.
     """
 
@@ -63,7 +68,7 @@ class Rule:
     mode: Mode
     scopes: frozenset[str]
     extractor: Extractor
-    hiding: Hiding | None
+    hiding: Hiding
     anonymous: str | None
     dialect: str
     realm: str
@@ -75,7 +80,6 @@ class Rule:
         given = route or Route("/*")
         names = defaults.key_locations if given.key_locations is None else given.key_locations
         locations = [Location.parse(name) for name in names]
-        hide = defaults.hide_credentials if given.hide_credentials is None else given.hide_credentials
         mode = given.mode or defaults.mode
         extractor = Extractor(
             locations,
@@ -91,12 +95,25 @@ class Rule:
             mode=mode,
             scopes=frozenset(given.scopes),
             extractor=extractor,
-            hiding=Hiding(locations) if hide else None,
+            hiding=Hiding(locations, hide_of(given, defaults)),
             anonymous=given.anonymous,
             dialect=given.dialect or defaults.dialect,
             realm=given.realm or defaults.realm,
             plain=given.access == "required" and mode == "enforce",
         )
+
+
+def hide_of(route: Route, defaults: Defaults) -> Hide:
+    """What becomes of a credential under a route.
+
+    An app has what tells callers apart by the key, so it gets a stand-in. An origin belongs to
+    somebody else: it gets one only if its own route says so.
+    """
+    if route.hide_credentials is not None:
+        return as_hide(route.hide_credentials)
+    if defaults.forwards or route.origin is not None:
+        return False if defaults.hide_credentials is False else "remove"
+    return "replace" if defaults.hide_credentials is None else defaults.hide_credentials
 
 
 class Question(NamedTuple):
@@ -205,8 +222,14 @@ def _raw_target(environ: Environ) -> str | None:
 
 
 def settle(rule: Rule, found: str | Ambiguous | None) -> Allow | Deny | str:
-    """What a request means by what it presents: a decision, or the text to verify."""
+    """What a request means by what it presents: a decision, or the text to verify.
+
+    :param found: what :meth:`Extractor.sift` and :meth:`Extractor.merge` made of it.
+    """
     if isinstance(found, str) and found:
+        if is_standin(found):
+            # It was made for the app, and comes back from a link: whoever has it has no key.
+            return Deny(Reason.INVALID_CREDENTIAL, route=rule.label)
         if rule.extractor.is_well_formed(found):
             return found
         return Deny(Reason.MALFORMED_CREDENTIAL, route=rule.label)

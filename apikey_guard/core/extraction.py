@@ -2,15 +2,21 @@
 
 Nothing is copied out of the request and no query is parsed: a compiled pattern finds the one
 parameter, written plainly or percent-encoded, and everything else is never looked at.
+
+It is read in two ways. :meth:`Extractor.find` is quick: what it finds is right if it is a key that is
+remembered, as such a text has one spelling. Everything else goes on to :meth:`Extractor.sift`, which
+knows blanks, quotes and stand-ins.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import unquote
+
+from apikey_guard.core.standin import SCHEME, is_standin
 
 Environ = Mapping[str, Any]  # a CGI environment: what is read here is text, other keys hold anything
 Conflict = Literal["reject", "first"]
@@ -23,6 +29,12 @@ class Ambiguous(Enum):
 
 
 AMBIGUOUS: Final = Ambiguous.AMBIGUOUS
+
+#: What may stand around a header's value (RFC 9110, section 5.6.3).
+BLANKS: Final = " \t"
+
+_OWN_SCHEME = SCHEME.lower()
+_ESCAPED = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))")
 
 # What a header can carry unchanged through every server and every key service: visible ASCII
 # without the characters that join or quote header values (threats A-03 and D-05).
@@ -65,14 +77,39 @@ class Parameter:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        rest = r"(?:=([^&]*))?(?=&|\Z)"
-        self._plain = re.compile(f"&{re.escape(name)}{rest}")
-        self._encoded = re.compile("&" + "".join(_written(character) for character in name) + rest)
+        rest = r")(?:=([^&]*))?(?=&|\Z)"
+        self._plain = re.compile(f"&({re.escape(name)}{rest}")
+        self._encoded = re.compile("&(" + "".join(_written(character) for character in name) + rest)
 
     def pattern(self, query: str) -> re.Pattern[str]:
-        """What finds the parameter, its value as group 1, in a query to which ``&`` was prefixed."""
+        """What finds the parameter in a query to which ``&`` was prefixed: name and value, as written."""
         # Without a percent sign in the query, the name can only stand there as it is.
         return self._encoded if "%" in query else self._plain
+
+    def quick(self, query: str) -> str | Ambiguous | None:
+        """Its value; None where it is not there."""
+        text = "&" + query
+        search = self.pattern(text).search
+        match = search(text)
+        if match is None:
+            return None
+        if search(text, match.end()) is not None:
+            return AMBIGUOUS
+        return self.meant(match[2])
+
+    def every(self, query: str) -> Iterator[str]:
+        """Its value in each copy."""
+        text = "&" + query
+        for match in self.pattern(text).finditer(text):
+            yield self.meant(match[2])
+
+    @staticmethod
+    def meant(written: str | None) -> str:
+        """What a value means that is written percent-encoded."""
+        if written is None:
+            return ""
+        # Latin-1 keeps every byte apart; what is not ASCII is malformed anyway.
+        return unquote(written.replace("+", " "), "latin-1") if "%" in written or "+" in written else written
 
 
 def _written(character: str) -> str:
@@ -103,22 +140,17 @@ class Extractor:
         self.max_length = max_length
         self.takes_first = conflict == "first"
         self.body_names = tuple(location.name for location in locations if location.kind == "body")
-        self._readers = tuple(
-            (_key(location), _reader(location), "" if location.kind == "authorization" else location.name)
-            for location in locations
-            if location.kind != "body"
-        )
+        self._places = tuple(_Place.of(location) for location in locations if location.kind != "body")
+        self._readers = tuple((place.key, place.quick, place.name) for place in self._places)
         prefix = pattern is not None and _PREFIX.fullmatch(pattern) is not None
         self._prefix = pattern if prefix else None
         self._shape = None if prefix or pattern is None else re.compile(pattern)
 
     def find(self, environ: Environ) -> str | Ambiguous | None:
-        """The credential that the request presents outside its body.
+        """The credential that the request presents outside its body, at a glance.
 
-        An empty value counts as presented: it hides nothing and unlocks nothing. Two equal
-        values in two places are one credential; a parameter that is there twice is ambiguous.
-
-        :returns: the text as presented (not yet vetted), None where there is none.
+        :returns: the text as presented, None where there is none. Whatever is no remembered key is to
+            be looked at again by :meth:`sift`.
         """
         found: str | Ambiguous | None = None
         for key, reader, name in self._readers:
@@ -140,17 +172,53 @@ class Extractor:
                 return AMBIGUOUS
         return found
 
+    def sift(self, environ: Environ, found: str | Ambiguous | None) -> str | Ambiguous | None:
+        """The credential that the request presents outside its body, after a second look.
+
+        An empty value counts as presented: it hides nothing and unlocks nothing. Two equal values in
+        two places are one credential; a parameter that is there twice is ambiguous. A stand-in counts
+        only where nothing else is presented.
+
+        :param found: what :meth:`find` returned.
+        :returns: the text without blanks and quotes around it (not yet vetted), None where there is none.
+        """
+        if found is None or (found.__class__ is str and _ALPHABET.fullmatch(found) and not is_standin(found)):
+            return found
+        kept: str | Ambiguous | None = None
+        standin: str | None = None
+        for place in self._places:
+            text: str | None = environ.get(place.key)
+            if text is None:
+                continue
+            there = list(place.every(text))
+            values = [value for value in there if not is_standin(value)]
+            if not values:
+                standin = there[0] if there else standin
+                continue
+            value = AMBIGUOUS if len(values) > 1 else values[0]
+            if self.takes_first:
+                return value
+            if kept is not None and value != kept:
+                return AMBIGUOUS
+            kept = value
+        return standin if kept is None else kept
+
     def merge(self, found: str | Ambiguous | None, in_body: Sequence[str]) -> str | Ambiguous | None:
         """What the request presents, its body included.
 
-        :param found: what :meth:`find` returned.
+        :param found: what :meth:`sift` returned.
         :param in_body: the values that the body presents under the configured names.
         """
-        if found is AMBIGUOUS or not in_body or (self.takes_first and found is not None):
+        values = [value for value in in_body if not is_standin(value)]
+        if not values:
+            return in_body[0] if found is None and in_body else found
+        if found.__class__ is str and is_standin(found):
+            found = None
+        if found is AMBIGUOUS or (self.takes_first and found is not None):
             return found
-        if len(in_body) > 1 or (found is not None and found != in_body[0]):
+        if len(values) > 1 or (found is not None and found != values[0]):
             return AMBIGUOUS
-        return in_body[0]
+        return values[0]
 
     def is_well_formed(self, value: str) -> bool:
         """Whether a key service may be asked about a text at all: length, alphabet, shape."""
@@ -161,86 +229,111 @@ class Extractor:
             and (self._shape is None or self._shape.fullmatch(value) is not None)
         )
 
-    def location_of(self, environ: Environ) -> str:
-        """The first configured location in which the request presents a credential."""
-        named = [location for location in self.locations if location.kind != "body"]
-        for location, (key, reader, _) in zip(named, self._readers, strict=True):
-            text = environ.get(key)
-            if text is not None and (reader is None or reader(text) is not None):
-                return str(location)
+    def location_of(self, environ: Environ, value: str) -> str:
+        """The first configured location in which the request presents this credential."""
+        for place in self._places:
+            text = environ.get(place.key)
+            if text is not None and value in place.every(text):
+                return str(place.location)
         return f"body:{self.body_names[0]}" if self.body_names else ""
 
 
-_Reader = Callable[[str], str | Ambiguous | None]
+class _Place(NamedTuple):
+    """A location outside the body.
+
+    :param key: of the environ.
+    :param name: without it, or a percent sign, a text need not be read.
+    :param quick: the one value in a text; None where the text is the value.
+    :param every: all values in a text, as they are meant.
+    """
+
+    location: Location
+    key: str
+    name: str
+    quick: Callable[[str], str | Ambiguous | None] | None
+    every: Callable[[str], Iterator[str]]
+
+    @classmethod
+    def of(cls, location: Location) -> _Place:
+        kind, name = location
+        if kind == "query":
+            parameter = Parameter(name)
+            return cls(location, "QUERY_STRING", name, parameter.quick, parameter.every)
+        if kind == "cookie":
+            cookie = Cookie(name)
+            return cls(location, "HTTP_COOKIE", name, cookie.quick, cookie.every)
+        if kind == "authorization" or name.lower() == "authorization":
+            authorization = Authorization(name if kind == "authorization" else None)
+            return cls(location, "HTTP_AUTHORIZATION", "", authorization.quick, authorization.every)
+        return cls(location, environ_key(name), name, None, _header_value)
 
 
-def _key(location: Location) -> str:
-    return {
-        "header": environ_key(location.name),
-        "query": "QUERY_STRING",
-        "authorization": "HTTP_AUTHORIZATION",
-        "cookie": "HTTP_COOKIE",
-    }[location.kind]
+def _header_value(text: str) -> Iterator[str]:
+    yield text.strip(BLANKS)
 
 
-def _reader(location: Location) -> _Reader | None:
-    """How the text under the location's key is read; None where it is the credential itself."""
-    if location.kind == "query":
-        return _query_reader(location.name)
-    if location.kind == "authorization":
-        return _authorization_reader(location.name)
-    if location.kind == "cookie":
-        return _cookie_reader(location.name)
-    return None
+class Authorization:
+    """A key in ``Authorization``, behind a scheme (RFC 9110, section 11.4) or without any.
+
+    :param scheme: compared without case; None is for a value that has no scheme.
+    """
+
+    __slots__ = ("_wanted",)
+
+    def __init__(self, scheme: str | None) -> None:
+        self._wanted = None if scheme is None else scheme.lower()
+
+    def quick(self, text: str) -> str | None:
+        """The key, None where the value has another scheme; a stand-in has one of its own."""
+        # Spaces, one or more, stand between scheme and key; a tab does not.
+        presented, space, rest = text.strip(BLANKS).partition(" ")
+        presented = presented.lower()
+        if presented == self._wanted or presented == _OWN_SCHEME:
+            return rest.lstrip(" ")
+        return text.strip(BLANKS) if self._wanted is None and not space else None
+
+    def every(self, text: str) -> Iterator[str]:
+        """The same, as all values that there are."""
+        value = self.quick(text)
+        if value is not None:
+            yield value
 
 
-def _query_reader(name: str) -> _Reader:
-    parameter = Parameter(name)
+class Cookie:
+    """One cookie in a ``Cookie`` header, as frameworks read it.
 
-    def read(query: str) -> str | Ambiguous | None:
-        text = "&" + query
-        search = parameter.pattern(text).search
-        match = search(text)
-        if match is None:
-            return None
-        if search(text, match.end()) is not None:
-            return AMBIGUOUS
-        value: str | None = match[1]
-        if value is None:
-            return ""
-        # Latin-1 keeps every byte apart; what is not ASCII is malformed anyway.
-        return unquote(value.replace("+", " "), "latin-1") if "%" in value or "+" in value else value
+    :param name: of the cookie.
+    """
 
-    return read
+    __slots__ = ("pattern",)
 
+    def __init__(self, name: str) -> None:
+        # Frameworks strip all that Python takes for white space, not only what RFC 6265 allows.
+        self.pattern = re.compile(rf";(\s*{re.escape(name)}\s*)(?:=([^;]*))?(?=;|\Z)")
 
-def _authorization_reader(scheme: str) -> _Reader:
-    wanted = scheme.lower()
-
-    def read(text: str) -> str | None:
-        # RFC 9110, section 11.4: the scheme is a token, compared without case, then one space.
-        presented, _, rest = text.partition(" ")
-        return rest if presented.lower() == wanted else None
-
-    return read
-
-
-def cookie_pattern(name: str) -> re.Pattern[str]:
-    """A pattern for one cookie in a ``Cookie`` header to which ``;`` was prefixed."""
-    # Frameworks strip all that Python takes for white space, not only what RFC 6265 allows.
-    return re.compile(rf";\s*{re.escape(name)}\s*(?:=([^;]*))?(?=;|\Z)")
-
-
-def _cookie_reader(name: str) -> _Reader:
-    search = cookie_pattern(name).search
-
-    def read(text: str) -> str | Ambiguous | None:
+    def quick(self, text: str) -> str | Ambiguous | None:
+        """Its value, still in quotes where it is; None where it is not there."""
         cookies = ";" + text
-        match = search(cookies)
+        match = self.pattern.search(cookies)
         if match is None:
             return None
-        if search(cookies, match.end()) is not None:
+        if self.pattern.search(cookies, match.end()) is not None:
             return AMBIGUOUS
-        return (match[1] or "").strip(" \t")
+        return (match[2] or "").strip(BLANKS)
 
-    return read
+    def every(self, text: str) -> Iterator[str]:
+        """Its value in each copy, without quotes."""
+        for match in self.pattern.finditer(";" + text):
+            yield self.meant(match[2])
+
+    @staticmethod
+    def meant(written: str | None) -> str:
+        """What a value means, in quotes (RFC 6265) or not, as ``http.cookies`` reads it."""
+        value = (written or "").strip(BLANKS)
+        if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+            return value
+        return _ESCAPED.sub(_unescaped, value[1:-1]) if "\\" in value else value[1:-1]
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return match[2] if match[1] is None else chr(int(match[1], 8))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 from urllib.parse import unquote
 
+from apikey_guard.core.hiding import HIDES
 from apikey_guard.core.model import NO_SCOPES
 from apikey_guard.errors import SettingsError
 
@@ -114,7 +115,9 @@ class Route:
     :param name: how decisions, logs and metrics call the route; None is its path.
     :param hosts: the host names it is for; None is all of them.
     :param key_locations: where credentials are looked for; None is the guard's setting.
-    :param hide_credentials: whether the app sees no copy of it; None is the guard's setting.
+    :param hide_credentials: ``"replace"`` (the app, or the origin of this route, sees a stand-in of a
+        verified key), ``"remove"`` (True is the same) or False (it sees the key); None is the guard's
+        setting.
     :param anonymous: the username sent on for a request without a credential (``optional``).
     :param dialect: how a rejection looks; None is the guard's setting.
     :param realm: the realm of the challenge; None is the guard's setting.
@@ -133,7 +136,7 @@ class Route:
     name: str | None = None
     hosts: Collection[str] | None = None
     key_locations: Sequence[str] | None = None
-    hide_credentials: bool | None = None
+    hide_credentials: Literal["replace", "remove"] | bool | None = None
     anonymous: str | None = None
     dialect: str | None = None
     realm: str | None = None
@@ -177,7 +180,9 @@ class Route:
             yield f"{place}: scopes need access 'required', not {self.access!r}"
         if self.anonymous is not None and self.access != "optional":
             yield f"{place}: anonymous needs access 'optional', not {self.access!r}"
-        for name in ("hide_credentials", "strip_prefix", "preserve_host"):
+        if not (isinstance(self.hide_credentials, bool) or self.hide_credentials in (*HIDES, None)):
+            yield f"{place}: hide_credentials must be {' or '.join(HIDES)}, true or false"
+        for name in ("strip_prefix", "preserve_host"):
             if getattr(self, name) not in {None, True, False}:
                 yield f"{place}: {name} must be true or false"
         for name in ("name", "anonymous", "dialect", "realm"):

@@ -14,6 +14,8 @@
 ``apikey_guard.W006``  keys travel in the clear to the key service (``check --deploy``)
 ``apikey_guard.W007``  the mode lets requests without a valid key pass (``check --deploy``)
 ``apikey_guard.W008``  preflights reach the views without a key (``check --deploy``)
+``apikey_guard.W010``  the middleware stands behind one that answers from a cache
+``apikey_guard.W011``  a cookie in which keys are accepted is one that Django itself reads
 =====================  ==================================================================
 """
 
@@ -30,6 +32,7 @@ from django.core.checks import CheckMessage, Error, Tags
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from apikey_guard.assembly import key_cookies
 from apikey_guard.django.guards import SETTING, own_setting, read_settings
 from apikey_guard.django.middleware import GuardMiddleware
 from apikey_guard.errors import SettingsError
@@ -44,6 +47,7 @@ SESSIONS: Final = (
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 )
+FETCH: Final = "django.middleware.cache.FetchFromCacheMiddleware"
 COMMON: Final = "django.middleware.common.CommonMiddleware"
 
 # What the sentence about a setting contains, the id it gets, and what to do about it.
@@ -65,7 +69,7 @@ def check_settings(app_configs: Configs, **_: object) -> list[CheckMessage]:  # 
     """Whether the settings can be used: every problem at once."""
     messages: list[CheckMessage] = []
     try:
-        read_settings()
+        messages += _cookies(read_settings())
     except SettingsError as error:
         messages += (_problem(sentence) for sentence in error.problems)
     try:
@@ -75,6 +79,17 @@ def check_settings(app_configs: Configs, **_: object) -> list[CheckMessage]:  # 
     except ImproperlyConfigured as error:
         messages.append(Error(str(error), id="apikey_guard.E004"))
     return messages
+
+
+def _cookies(settings: Settings) -> Iterator[checks.Warning]:
+    own = {"SESSION_COOKIE_NAME", "CSRF_COOKIE_NAME", "LANGUAGE_COOKIE_NAME"}
+    for name in sorted(own):
+        if getattr(django_settings, name) in key_cookies(settings):
+            yield checks.Warning(
+                f"Keys are accepted in the cookie of {name}: Django would find a stand-in in it.",
+                hint=f"Give the cookie of the keys another name in {SETTING}['KEY_LOCATIONS'].",
+                id="apikey_guard.W011",
+            )
 
 
 def _problem(sentence: str) -> Error:
@@ -114,6 +129,12 @@ def _order(before: set[str], behind: set[str]) -> Iterator[checks.Warning]:
             "GuardMiddleware stands before CorsMiddleware: it refuses preflights, and no page reads why.",
             hint=f"Put {CORS!r} before {MIDDLEWARE!r}.",
             id="apikey_guard.W002",
+        )
+    if FETCH in before:
+        yield checks.Warning(
+            "GuardMiddleware stands behind FetchFromCacheMiddleware: cached pages are given to anybody.",
+            hint=f"Put {MIDDLEWARE!r} before {FETCH!r}; UpdateCacheMiddleware stays first.",
+            id="apikey_guard.W010",
         )
     if before.intersection(SESSIONS):
         yield checks.Warning(

@@ -16,7 +16,8 @@ from django.utils.module_loading import import_string
 from apikey_guard.assembly import make_key_service
 from apikey_guard.clock import SYSTEM_CLOCK
 from apikey_guard.core.extraction import environ_key
-from apikey_guard.core.headers import IDENTITY_HEADERS, URL_HEADERS
+from apikey_guard.core.headers import IDENTITY_HEADERS
+from apikey_guard.core.hiding import URL_HEADERS
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Guard

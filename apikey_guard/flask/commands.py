@@ -8,6 +8,7 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
+from apikey_guard.assembly import hiding_of, key_cookies
 from apikey_guard.errors import KeyFileError
 from apikey_guard.flask.marks import Views
 from apikey_guard.guard import Guard
@@ -32,9 +33,11 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
             if settings.sources[name] != "default":
                 click.echo(f"  {name} = {settings.shown(name)}  ({settings.sources[name]})")
         click.echo("routes and views that are not simply protected")
-        lines = [*_routes(guard), *_preflights(guard), *_views(app)]
+        lines = [*_routes(guard), *_preflights(guard), *_cookies(app, settings), *_views(app)]
         for line in lines or ["none: everything needs a valid key"]:
             click.echo(f"  {line}")
+        for where, hide in hiding_of(settings).items():
+            click.echo(f"hide_credentials, {where}: {'false' if hide is False else hide}")
         longest = settings.cache_ttl + settings.stale_if_error
         click.echo(
             f"a revoked key works for {settings.cache_ttl:g} s at most, "
@@ -102,6 +105,14 @@ def _routes(guard: Guard) -> Iterator[str]:
 def _preflights(guard: Guard) -> Iterator[str]:
     if guard.settings.allow_preflight:
         yield "preflights reach every view that needs no scopes, without a key (allow_preflight)"
+
+
+def _cookies(app: Flask, settings: Settings) -> Iterator[str]:
+    if app.config["SESSION_COOKIE_NAME"] in key_cookies(settings):
+        yield (
+            "the cookie of the session holds a key (key_locations): Flask would find a stand-in in it; "
+            "give one of them another name (SESSION_COOKIE_NAME)"
+        )
 
 
 def _views(app: Flask) -> Iterator[str]:

@@ -44,13 +44,11 @@ class Connection:
 
     :param sock: connected, its handshake done.
     :param read_timeout: seconds of each wait.
-    :param made_at: when it was made, by the clock of its pool; it never gets old by itself without.
     :ivar used: whether it has brought an answer before.
-    :ivar keep_alive: seconds for which the origin said that it keeps it while it is idle, or None.
-    :ivar usable_until: when it is idle: up to when it may be used again, by the clock of its pool.
+    :ivar idle_since: when it was last given back, by ``time.monotonic``.
     """
 
-    def __init__(self, sock: socket.socket, read_timeout: float, *, made_at: float = math.inf) -> None:
+    def __init__(self, sock: socket.socket, read_timeout: float) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._tls = isinstance(sock, ssl.SSLSocket)
@@ -67,15 +65,9 @@ class Connection:
         self._filled = False
         self._heard = False
         self.used = False
-        self.made_at = self.usable_until = made_at
-        self.keep_alive: int | None = None
+        self.made_at = self.idle_since = time.monotonic()
 
     # -- between requests ----------------------------------------------------------------------
-
-    @property
-    def descriptor(self) -> int:
-        """Of its socket, for whoever polls several of them at once."""
-        return self._descriptor
 
     @property
     def is_clean(self) -> bool:

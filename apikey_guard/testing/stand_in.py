@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
 from apikey_guard.core.decision import Rule
-from apikey_guard.core.extraction import Extractor
+from apikey_guard.core.extraction import Extractor, Location, environ_key
 from apikey_guard.core.freshness import Remembered
+from apikey_guard.core.hiding import Hiding
 from apikey_guard.core.model import Consumer
+from apikey_guard.core.standin import SCHEME, standin_of
 from apikey_guard.guard import Guard
 
 # What a stand-in presents: well-formed under every setting, and no key that anybody has.
@@ -31,6 +33,42 @@ class _AlwaysPresent(Extractor):
     def find(self, environ: Mapping[str, object]) -> str:  # noqa: ARG002 - whatever the request holds
         return self._text
 
+    def sift(self, environ: Mapping[str, object], found: object) -> str:  # noqa: ARG002 - as above
+        return self._text
+
+
+class _Placing(Hiding):
+    """Lets the app find a stand-in where the request presents something, else in the first place.
+
+    :param real: what the rule has.
+    :param extractor: finds what the request presents.
+    """
+
+    def __init__(self, real: Hiding, extractor: Extractor) -> None:
+        super().__init__(extractor.locations, real.hide_as)
+        self._extractor = extractor
+
+    def exchange(self, environ: MutableMapping[str, Any], key: str, fingerprint: bytes) -> None:
+        extractor = self._extractor
+        presented = extractor.sift(environ, extractor.find(environ))
+        super().exchange(environ, presented if isinstance(presented, str) else key, fingerprint)
+        if self.replaces and not isinstance(presented, str):
+            _place(environ, extractor.locations, standin_of(fingerprint))
+
+
+def _place(environ: MutableMapping[str, Any], locations: Collection[Location], standin: str) -> None:
+    kind, name = next((each for each in locations if each.kind != "body"), ("body", ""))
+    if kind == "query":
+        query = environ.get("QUERY_STRING", "")
+        environ["QUERY_STRING"] = f"{query}&{name}={standin}" if query else f"{name}={standin}"
+    elif kind == "cookie":
+        cookies = environ.get("HTTP_COOKIE")
+        environ["HTTP_COOKIE"] = f"{cookies}; {name}={standin}" if cookies else f"{name}={standin}"
+    elif kind == "authorization":
+        environ["HTTP_AUTHORIZATION"] = f"{SCHEME} {standin}"
+    elif kind == "header":
+        environ[environ_key(name)] = standin
+
 
 @contextmanager
 def as_consumer(
@@ -38,7 +76,8 @@ def as_consumer(
 ) -> Iterator[Consumer]:
     """Every request counts as one with a valid key of this consumer, for as long as the block lasts.
 
-    The key service is not asked. All else is as ever: identity headers are set, routes and views
+    The key service is not asked. All else is as ever: identity headers are set, the app finds a
+    stand-in where a key would be (another one for each block), routes and views
     that need scopes get them from this consumer or refuse, what is public stays public. It holds
     in every thread, whatever the guard's mode is; blocks may be nested, the innermost counts.
 
@@ -67,7 +106,9 @@ def as_consumer(
     def rule(path: str, environ: Mapping[str, Any]) -> Rule:
         real = before[0](path, environ)
         extractor = _AlwaysPresent(text, real.extractor)
-        return replace(real, mode="enforce", plain=real.access == "required", extractor=extractor)
+        hiding = _Placing(real.hiding, real.extractor)
+        plain = real.access == "required"
+        return replace(real, mode="enforce", plain=plain, extractor=extractor, hiding=hiding)
 
     # What the guard looks at for every request, and nothing deeper: all the rest is the real thing.
     guard._rule, guard._plain_rules = rule, {}

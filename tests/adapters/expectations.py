@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any, Final
 
 from apikey_guard import Consumer, Route
@@ -14,6 +15,8 @@ GOOD: Final = "KCANARY-good"  # consumer 42, scope read
 PLAIN: Final = "KCANARY-plain"  # consumer 7, who has nothing but an id
 ACCENT: Final = "KCANARY-accent"  # consumer Zoë
 BAD: Final = "KCANARY-bad"
+# What the app finds in the place of the good key: written out, as users' caches and limits rely on it.
+STANDIN: Final = "apikey-guard-standin-" + sha256(GOOD.encode()).hexdigest()[:40]
 
 
 def known_keys() -> FakeKeyService:

@@ -23,6 +23,7 @@ from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 
 from apikey_guard import Consumer, SettingsError
+from apikey_guard.core.standin import is_standin
 from apikey_guard.django import optional, public, require_scopes
 from apikey_guard.testing import FakeKeyService, as_consumer
 from tests.adapters.django_project import views
@@ -195,7 +196,11 @@ def test_a15_a_urlconf_chosen_behind_the_guard_opens_no_other_view(send: Send) -
 def test_p11_a_redirect_for_a_missing_slash_shows_no_key(send: Send) -> None:
     response = send("GET", f"/plain?apikey={KEY}&a=1")
     assert response.status_code == 301
-    assert response["Location"] == "/plain/?a=1"
+    # Who follows it adds his key anew, as for every URL: the stand-in opens nothing, and disturbs nothing.
+    standin = response["Location"].removeprefix("/plain/?apikey=").removesuffix("&a=1")
+    assert is_standin(standin)
+    assert send("GET", response["Location"]).status_code == 401
+    assert send("GET", response["Location"] + f"&apikey={KEY}").status_code == 200
 
 
 @both
@@ -312,18 +317,31 @@ def test_x18_an_origin_is_refused_as_nothing_would_be_sent_there(keys: FakeKeySe
             {"VALIDATOR_URL": "https://keys.example.com/", "ORIGIN": "https://api.internal"},
             ["apikey_guard.E004"],
         ),
+        (
+            {"VALIDATOR_URL": "https://keys.example.com/", "KEY_LOCATIONS": ["cookie:sessionid"]},
+            ["apikey_guard.W011"],
+        ),
+        (
+            {
+                "VALIDATOR_URL": "https://keys.example.com/",
+                "ROUTES": [{"path": "/a", "key_locations": ["cookie:csrftoken"]}],
+            },
+            ["apikey_guard.W011"],
+        ),
         ([], ["apikey_guard.E004"]),
     ],
-    ids=["fine", "unknown", "no-url", "http", "bad-value", "an-origin", "no-dictionary"],
+    ids=["fine", "unknown", "no-url", "http", "bad-value", "an-origin", "session", "csrf", "no-dictionary"],
 )
 def test_checks_of_settings(given: object, expected: list[str]) -> None:
     with override_settings(APIKEY_GUARD=given):
         assert _ids() == expected
-    if expected and isinstance(given, dict):
+    if any(".E" in each for each in expected) and isinstance(given, dict):
         with override_settings(APIKEY_GUARD=given), pytest.raises(SettingsError):
             Client().get("/plain/")
 
 
+UPDATE_CACHE = "django.middleware.cache.UpdateCacheMiddleware"
+FETCH_CACHE = "django.middleware.cache.FetchFromCacheMiddleware"
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
 CORS = "corsheaders.middleware.CorsMiddleware"
 
@@ -337,6 +355,8 @@ CORS = "corsheaders.middleware.CorsMiddleware"
         ([CORS, GUARD, SESSION], []),
         ([SESSION, GUARD], ["apikey_guard.W003"]),
         ([COMMON, GUARD], ["apikey_guard.W004"]),
+        ([UPDATE_CACHE, FETCH_CACHE, GUARD], ["apikey_guard.W010"]),
+        ([UPDATE_CACHE, GUARD, FETCH_CACHE], []),
     ],
 )
 def test_checks_of_the_order(order: list[str], expected: list[str]) -> None:

@@ -207,7 +207,16 @@ def test_the_command_check_shows_what_is_open(site: Site) -> None:
     assert "view health at /health (GET,HEAD,OPTIONS): public" in done.output
     assert "view scoped at /scoped (GET,HEAD,OPTIONS): needs write" in done.output
     assert "a revoked key works for 60 s at most" in done.output
+    assert "hide_credentials, all requests: replace" in done.output
+    assert "SESSION_COOKIE_NAME" not in done.output
     assert "a made-up key is invalid, as it must be" in done.output
+
+
+def test_the_command_check_warns_of_a_cookie_that_flask_reads_itself() -> None:
+    app = flask.Flask(__name__)
+    ApiKeyGuard(app, key_service=FakeKeyService(), key_locations=["header:apikey", "cookie:session"])
+    done = app.test_cli_runner().invoke(args=["apikey-guard", "check", "--offline"])
+    assert "SESSION_COOKIE_NAME" in done.output
 
 
 def test_the_command_check_says_what_is_wrong_with_the_key_service(site: Site) -> None:

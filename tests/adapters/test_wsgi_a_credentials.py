@@ -212,13 +212,14 @@ def test_a07_an_empty_first_place_unlocks_no_other() -> None:
         (f"Bearer {GOOD}", ALLOWED),
         (f"bearer {GOOD}", ALLOWED),
         (f"BEARER {GOOD}", ALLOWED),
-        (f"Bearer  {GOOD}", INVALID),
-        (f"Bearer {GOOD} ", INVALID),
+        (f"Bearer  {GOOD}", ALLOWED),
+        (f"Bearer {GOOD} ", ALLOWED),
+        (f"Bearer     {GOOD}\t", ALLOWED),
         (f"Bearer \t{GOOD}", INVALID),
         (f"Bearer\t{GOOD}", MISSING),
         (f"Bearer{GOOD}", MISSING),
         (f"Basic {GOOD}", MISSING),
-        (f" Bearer {GOOD}", MISSING),
+        (f" Bearer {GOOD}", ALLOWED),
         (f"Bearer:{GOOD}", MISSING),
         (GOOD, MISSING),
         (f"Basic x,Bearer {GOOD}", MISSING),
@@ -227,16 +228,18 @@ def test_a07_an_empty_first_place_unlocks_no_other() -> None:
         (f'Bearer token="{GOOD}"', INVALID),
     ],
 )
-def test_a07_the_scheme_is_an_exact_word_and_one_space(value: str, expected: tuple[int, str]) -> None:
+def test_a07_the_scheme_is_an_exact_word_and_spaces(value: str, expected: tuple[int, str]) -> None:
     with Guarded(key_locations=["authorization:Bearer"]) as guarded:
         assert asked(guarded, headers=[("Authorization", value)]) == expected
         assert guarded.app.calls == (expected == ALLOWED)
 
 
-@pytest.mark.parametrize("value", [" ", "\t", "  \t ", "\xa0"])
-def test_a07_white_space_is_no_key(value: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "expected"), [(" ", MISSING), ("\t", MISSING), ("  \t ", MISSING), ("\xa0", INVALID)]
+)
+def test_a07_white_space_is_no_key(value: str, expected: tuple[int, str]) -> None:
     with Guarded() as guarded:
-        assert asked(guarded, headers=[("apikey", value)]) == INVALID
+        assert asked(guarded, headers=[("apikey", value)]) == expected
         assert guarded.keys.calls == 0
 
 
@@ -246,8 +249,9 @@ NEARLY = {
     "upper case": GOOD.upper(),
     "with NUL": GOOD + "\x00",
     "with an escape": GOOD + "%00",
-    "with a space": GOOD + " ",
-    "with a space before": " " + GOOD,
+    "with a space inside": GOOD[:7] + " " + GOOD[7:],
+    "with white space": GOOD + "\xa0",
+    "with white space before": "\x0b" + GOOD,
     "full width": "\uff2b".encode().decode("latin-1") + GOOD[1:],
     "composed": (GOOD + "\xe9").encode().decode("latin-1"),
     "decomposed": (GOOD + "e\u0301").encode().decode("latin-1"),

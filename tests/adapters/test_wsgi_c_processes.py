@@ -298,9 +298,9 @@ def test_c08_a_process_ends_without_a_word() -> None:
     program = """
         from apikey_guard import Guard
         from apikey_guard.testing import LoopbackKeyService
-        with LoopbackKeyService(["good"]) as service:
+        with LoopbackKeyService(["good-and-of-20-characters"]) as service:
             guard = Guard(validator_url=service.url)
-            environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": "apikey=good"}
+            environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": "apikey=good-and-of-20-characters"}
             assert guard.check(environ, "/").allowed
             guard.close()
             guard.close()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apikey_guard.core.extraction import AMBIGUOUS, Conflict, Extractor, Location
-from apikey_guard.core.headers import Hiding
+from apikey_guard.core.hiding import Hiding
 from apikey_guard.core.routing import Route, RouteTable, is_canonical, readings
 
 NAME = "apikey"
@@ -60,7 +60,7 @@ def test_the_key_in_a_query_is_the_one_parameter_of_that_name(query: str) -> Non
 @given(queries)
 def test_a_query_less_its_key_is_the_query_less_its_key(query: str) -> None:
     environ: dict[str, Any] = {"QUERY_STRING": query, "HTTP_REFERER": f"https://a.example/p?{query}#{NAME}"}
-    Hiding([QUERY]).hide(environ)
+    Hiding([QUERY], "remove").hide(environ)
     rest = environ["QUERY_STRING"]
     assert parsed(rest) == [pair for pair in parsed(query) if pair[0] != NAME]
     # What is left is written as it was: every field is one of the old ones, in their order.

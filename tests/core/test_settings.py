@@ -272,7 +272,7 @@ def test_s12_secure_defaults() -> None:
         "key_locations": ("header:apikey", "query:apikey"),
         "key_conflict": "reject",
         "key_max_length": 512,
-        "hide_credentials": True,
+        "hide_credentials": None,
         "cache_ttl": 60.0,
         "negative_ttl": 5.0,
         "stale_if_error": 300.0,

@@ -1,0 +1,201 @@
+"""What the app sees where a request has a credential: its stand-in, nothing, or what was sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, Final, Literal
+
+from apikey_guard.core.extraction import (
+    BLANKS,
+    Authorization,
+    Cookie,
+    Location,
+    Parameter,
+    environ_key,
+)
+from apikey_guard.core.standin import BEGINNING, SCHEME, STANDIN_BYTES, is_standin
+
+#: What becomes of a credential: its stand-in takes its place, it is removed, or it stays.
+Hide = Literal["replace", "remove", False]
+HIDES: Final = ("replace", "remove")
+
+#: Headers in which a caller and the hops before leave a copy of the request's URL.
+URL_HEADERS = ("Referer", "X-Original-URI", "X-Original-URL", "X-Forwarded-URI", "X-Rewrite-URL")
+
+# Servers leave one, too.
+_URL_KEYS = ("RAW_URI", "REQUEST_URI", *map(environ_key, URL_HEADERS))
+
+# What is put in the place of a value: the value itself to leave it, None to take it away.
+_Change = Callable[[str], str | None]
+
+_KINDS_BY_NAME: Final = frozenset({"header", "query", "body"})
+
+
+def as_hide(given: Hide | Literal[True]) -> Hide:
+    """What is set, in its lasting form; ``True`` is how ``"remove"`` was once written."""
+    return "remove" if given is True else given
+
+
+def _removed(_value: str) -> None:
+    """Every value goes."""
+
+
+def _without_standins(value: str) -> str | None:
+    return None if is_standin(value) else value
+
+
+class Hiding:
+    """Changes every copy of the credential in a request, and nothing else.
+
+    A name that is configured in one place is looked for in headers and query alike, as Kong does:
+    the copy that was not used must not travel on either.
+
+    :param locations: the configured locations.
+    :param hide: what becomes of a credential that was verified. Any other one is removed, unless
+        this is False; a stand-in that was sent is removed in any case.
+    """
+
+    def __init__(self, locations: Sequence[Location], hide: Hide) -> None:
+        self.hide_as = hide
+        self.hides = hide is not False
+        self.replaces = hide == "replace"
+        self._otherwise: _Change = _removed if self.hides else _without_standins
+        authorization = [
+            location.name if location.kind == "authorization" else None
+            for location in locations
+            if location.kind == "authorization" or str(location).lower() == "header:authorization"
+        ]
+        self._authorizations = tuple(map(Authorization, authorization))
+        names = [
+            location.name
+            for location in locations
+            if location.kind in _KINDS_BY_NAME and location.name.lower() != "authorization"
+        ]
+        names = list(dict.fromkeys(names))
+        # Nearly always there is one name only, and it is looked for on every request.
+        self._name, self._other_names = (names[0], tuple(names[1:])) if names else ("%", ())
+        self._header_keys = tuple(dict.fromkeys(environ_key(name) for name in names))
+        self._parameters = tuple(Parameter(name) for name in names)
+        self._cookies = tuple(Cookie(location.name) for location in locations if location.kind == "cookie")
+        self._rare = bool(self._authorizations or self._cookies)
+
+    def hide(self, environ: MutableMapping[str, Any]) -> None:
+        """Remove every copy, as the request presents no credential that was verified."""
+        self._change(environ, self._otherwise)
+
+    def exchange(self, environ: MutableMapping[str, Any], key: str, fingerprint: bytes) -> None:
+        """Let the app see the stand-in of the credential that the request was allowed with.
+
+        :param key: the credential; its copies are exchanged, any other one is removed.
+        :param fingerprint: of the credential.
+        """
+        if not self.replaces:
+            self._change(environ, self._otherwise)
+            return
+        standin = BEGINNING + fingerprint[:STANDIN_BYTES].hex()
+        # As _change, written out for what nearly every request has: the key in one header as it is.
+        for header_key in self._header_keys:
+            if header_key in environ:
+                if environ[header_key] == key or environ[header_key].strip(BLANKS) == key:
+                    environ[header_key] = standin
+                else:
+                    del environ[header_key]
+        name, others = self._name, self._other_names
+        query = environ.get("QUERY_STRING")
+        if query and ("%" in query or name in query or (others and any(other in query for other in others))):
+            self._change_query(environ, query, lambda value: standin if value == key else None)
+        elif "HTTP_REFERER" in environ:
+            # Only browsers copy what an earlier request had: the URL of the page that they show.
+            self._change_url(environ, "HTTP_REFERER", lambda value: standin if value == key else None)
+        if self._rare:
+            self._change_rare(environ, lambda value: standin if value == key else None)
+
+    def _change(self, environ: MutableMapping[str, Any], change: _Change) -> None:
+        for key in self._header_keys:
+            if key in environ:
+                value = environ[key].strip(BLANKS)
+                changed = change(value)
+                if changed is None:
+                    del environ[key]
+                elif changed != value:
+                    environ[key] = changed
+        self._change_query(environ, environ.get("QUERY_STRING", ""), change)
+        if self._rare:
+            self._change_rare(environ, change)
+
+    def _change_query(self, environ: MutableMapping[str, Any], query: str, change: _Change) -> None:
+        if query and self._may_hold(query):
+            environ["QUERY_STRING"] = self._in_query(query, change)
+        for key in _URL_KEYS:
+            if key in environ:
+                self._change_url(environ, key, change)
+
+    def _change_url(self, environ: MutableMapping[str, Any], key: str, change: _Change) -> None:
+        url = environ[key]
+        if self._may_hold(url):
+            environ[key] = self._in_url(url, change)
+
+    def _may_hold(self, text: str) -> bool:
+        """Whether a text may hold one of the names, written plainly or percent-encoded."""
+        return "%" in text or self._name in text or any(other in text for other in self._other_names)
+
+    def _in_url(self, url: str, change: _Change) -> str:
+        rest, hash_mark, fragment = url.partition("#") if "#" in url else (url, "", "")
+        path, mark, query = rest.partition("?")
+        if mark:
+            query = self._in_query(query, change)
+            # A mark that introduced nothing but the credential goes with it.
+            mark = mark if query or rest.endswith("?") else ""
+        if hash_mark:
+            fragment = self._in_query(fragment, change)
+            hash_mark = hash_mark if fragment or url.endswith("#") else ""
+        return path + mark + query + hash_mark + fragment
+
+    def _in_query(self, query: str, change: _Change) -> str:
+        text = "&" + query
+        for parameter in self._parameters:
+            pattern = parameter.pattern(text)
+            match = pattern.search(text)
+            while match is not None:
+                value = parameter.meant(match[2])
+                changed = change(value)
+                written = match[0] if changed == value else f"&{match[1]}={changed}" if changed else ""
+                text = text[: match.start()] + written + text[match.end() :]
+                match = pattern.search(text, match.start() + len(written))
+        return text[1:]
+
+    def _change_rare(self, environ: MutableMapping[str, Any], change: _Change) -> None:
+        text = environ.get("HTTP_AUTHORIZATION") if self._authorizations else None
+        if text is not None:
+            for authorization in self._authorizations:
+                value = authorization.quick(text)
+                if value is None:
+                    continue
+                changed = change(value)
+                if changed is None:
+                    del environ["HTTP_AUTHORIZATION"]
+                elif changed != value:
+                    environ["HTTP_AUTHORIZATION"] = f"{SCHEME} {changed}"
+                break
+        cookies = environ.get("HTTP_COOKIE") if self._cookies else None
+        if cookies is not None:
+            changed = self._in_cookies(cookies, change)
+            if changed:
+                environ["HTTP_COOKIE"] = changed
+            else:
+                del environ["HTTP_COOKIE"]
+
+    def _in_cookies(self, cookies: str, change: _Change) -> str:
+        text = ";" + cookies
+        for cookie in self._cookies:
+
+            def written(match: re.Match[str], cookie: Cookie = cookie) -> str:
+                value = cookie.meant(match[2])
+                changed = change(value)
+                if changed == value:
+                    return match[0]
+                return "" if changed is None else f";{match[1]}={changed}"
+
+            text = cookie.pattern.sub(written, text)
+        return cookies if text == ";" + cookies else text[1:].lstrip(BLANKS)

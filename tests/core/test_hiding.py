@@ -1,0 +1,136 @@
+"""What becomes of a credential: the quick way and the plain way agree, and nothing else is touched."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apikey_guard import Consumer, Guard, Route
+from apikey_guard.assembly import hiding_of
+from apikey_guard.core.extraction import Location
+from apikey_guard.core.hiding import Hiding
+from apikey_guard.core.standin import BEGINNING, is_standin, standin_of
+from apikey_guard.settings import load_settings
+from apikey_guard.testing import FakeKeyService, as_consumer
+
+KEY, OTHER = "k-1", "k-2"
+FINGERPRINT = bytes(range(32))
+STANDIN = standin_of(FINGERPRINT)
+LOCATIONS = [Location.parse(text) for text in ("header:apikey", "query:apikey", "cookie:apikey")]
+written = st.sampled_from([KEY, OTHER, "", f" {KEY}\t", STANDIN, "x"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(written, written, written)
+def test_the_quick_way_does_what_the_plain_one_does(header: str, query: str, cookie: str) -> None:
+    environ: dict[str, Any] = {
+        "HTTP_APIKEY": header,
+        "QUERY_STRING": f"a=1&apikey={query.strip()}",
+        "HTTP_COOKIE": f"apikey={cookie}; a",
+        "HTTP_REFERER": f"https://h.example/?apikey={query.strip()}",
+        "PATH_INFO": f"/apikey={KEY}",
+    }
+    quick, plain = dict(environ), dict(environ)
+    hiding = Hiding(LOCATIONS, "replace")
+    hiding.exchange(quick, KEY, FINGERPRINT)
+    hiding._change(plain, lambda value: STANDIN if value == KEY else None)
+    assert quick == plain
+    assert (KEY in quick.get("HTTP_COOKIE", "")) is False
+    assert quick["PATH_INFO"] == f"/apikey={KEY}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (STANDIN, True),
+        (STANDIN.upper(), True),
+        (BEGINNING, True),
+        (STANDIN + "-0", True),
+        (STANDIN + ",x", False),
+        ("x" + STANDIN, False),
+        (BEGINNING[:-1], False),
+        ("", False),
+    ],
+)
+def test_the_form_of_a_stand_in(text: str, expected: bool) -> None:
+    assert is_standin(text) is expected
+
+
+def test_a_weak_key_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    keys = FakeKeyService(["short", "short-too", "long-enough-to-be-strong"])
+
+    def warned(*given: str, **settings: Any) -> int:
+        caplog.clear()
+        with Guard(key_service=keys, **settings) as guard, caplog.at_level(logging.WARNING):
+            for key in given:
+                assert guard.check({"REQUEST_METHOD": "GET", "HTTP_APIKEY": key}, "/").allowed
+        assert "short" not in caplog.text
+        return caplog.text.count("fingerprint_secret")
+
+    assert warned("short", "short", "short-too") == 1
+    assert warned("long-enough-to-be-strong") == 0
+    assert warned("short", fingerprint_secret=b"SCANARY-0123456789") == 0
+    assert warned("short", hide_credentials="remove") == 0
+
+
+@pytest.mark.parametrize(
+    ("location", "environ", "key", "expected"),
+    [
+        ("header:apikey", {}, "HTTP_APIKEY", "{}"),
+        ("header:apikey", {"HTTP_APIKEY": "of-a-test"}, "HTTP_APIKEY", "{}"),
+        ("query:apikey", {"QUERY_STRING": "a=1"}, "QUERY_STRING", "a=1&apikey={}"),
+        ("query:apikey", {"QUERY_STRING": "apikey=x&a=1"}, "QUERY_STRING", "apikey={}&a=1"),
+        ("cookie:apikey", {}, "HTTP_COOKIE", "apikey={}"),
+        ("cookie:apikey", {"HTTP_COOKIE": "a=1"}, "HTTP_COOKIE", "a=1; apikey={}"),
+        ("authorization:Bearer", {}, "HTTP_AUTHORIZATION", "Apikey-Guard-Standin {}"),
+    ],
+)
+def test_as_consumer_gives_a_stand_in_too(
+    location: str, environ: dict[str, Any], key: str, expected: str
+) -> None:
+    with Guard(key_service=FakeKeyService(), key_locations=[location]) as guard:
+        shown = []
+        for _ in range(2):
+            with as_consumer(guard, Consumer(id="42")):
+                request = {"REQUEST_METHOD": "GET", **environ}
+                assert guard.check(request, "/").allowed
+                before, _, after = expected.partition("{}")
+                standin = str(request[key]).removeprefix(before).removesuffix(after)
+                assert is_standin(standin)
+                shown.append(standin)
+        assert shown[0] != shown[1]
+        with as_consumer(guard, "42"):
+            assert guard.check({"REQUEST_METHOD": "GET"}, "/").allowed
+
+
+def test_as_consumer_hides_as_the_settings_say() -> None:
+    with Guard(key_service=FakeKeyService(), hide_credentials="remove") as guard, as_consumer(guard, "42"):
+        request = {"REQUEST_METHOD": "GET", "HTTP_APIKEY": "x"}
+        assert guard.check(request, "/").allowed
+        assert "HTTP_APIKEY" not in request
+
+
+def test_what_holds_where_is_told() -> None:
+    routes = [
+        Route("/app/*"),
+        Route("/origin/*", origin="http://127.0.0.1:1"),
+        Route("/shown", hide_credentials=False, methods=["POST"]),
+        Route("/both/*", origin="http://127.0.0.1:1", hide_credentials="replace"),
+    ]
+    given = {"key_service": FakeKeyService(), "routes": routes}
+    assert hiding_of(load_settings(given, environ={})) == {
+        "all requests": "replace",
+        "/origin/*": "remove",
+        "POST /shown": False,
+    }
+    whole = {"key_service": FakeKeyService(), "origin": "http://127.0.0.1:1", "hide_credentials": "replace"}
+    assert hiding_of(load_settings(whole, environ={})) == {"all requests": "remove"}
+    late = {**given, "routes": [], "origins": {"a": "http://127.0.0.1:1"}, "choose_origin": lambda *_: "a"}
+    assert hiding_of(load_settings(late, environ={})) == {
+        "all requests": "replace",
+        "what choose_origin sends to an origin": "remove",
+    }
