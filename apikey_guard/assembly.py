@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from apikey_guard.clock import Clock
+from apikey_guard.core.cors import Cors
 from apikey_guard.core.decision import Defaults, Policy
 from apikey_guard.core.extraction import Location, environ_key
 from apikey_guard.core.headers import IDENTITY_HEADERS, IdentityHeaders
@@ -72,6 +73,17 @@ def make_policy(settings: Settings) -> Policy:
         realm=settings.realm,
     )
     return Policy(settings.routes, defaults)
+
+
+def make_cors(settings: Settings) -> Cors | None:
+    """What lets pages of other origins read refusals; None where no origin is named."""
+    if not settings.cors_origins:
+        return None
+    locations = [*settings.key_locations]
+    for route in settings.routes:
+        locations += route.key_locations or ()
+    with_cookies = any(location.startswith("cookie:") for location in locations)
+    return Cors(settings.cors_origins, with_cookies=with_cookies)
 
 
 def hiding_of(settings: Settings) -> Mapping[str, Hide]:
@@ -165,6 +177,7 @@ def _make_origins(
         bounds = Bounds(
             connect_timeout=spec.connect_timeout or settings.origin_connect_timeout,
             read_timeout=spec.read_timeout or settings.origin_read_timeout,
+            idle_timeout=settings.origin_idle_timeout if spec.idle_timeout is None else spec.idle_timeout,
             max_connections=spec.max_connections or settings.origin_max_connections,
             ca=spec.ca,
         )

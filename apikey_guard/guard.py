@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Any, Final
 
-from apikey_guard.assembly import make_identity_headers, make_policy
+from apikey_guard.assembly import make_cors, make_identity_headers, make_policy
 from apikey_guard.bodies import RequestBody, WsgiBody
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core import body as body_fields
@@ -78,13 +78,15 @@ class Guard:
         self._monotonic, self._time = clock.monotonic, clock.time
         self._policy = make_policy(settings)
         self._rule, self._plain_rules = self._policy.rule, self._policy.plain_rules
+        #: What lets pages of other origins read the guard's answers, or None.
+        self.cors = make_cors(settings)
         self._identity = make_identity_headers(settings)
         self._set_identity = self._identity.set
         self._verifier = Verifier(settings, clock)
         self._valid = self._verifier.cache.valid
         self._max_length = settings.key_max_length
         self._secret = settings.fingerprint_secret
-        self._rejections = Rejections(settings)
+        self._rejections = Rejections(settings, self.cors)
         self._telling = Telling(settings.on_decision)
         self._count_hit, self._watched = self._telling.count_hit, settings.on_decision is not None
 
@@ -204,7 +206,7 @@ class Guard:
         """
         decision, consumer = environ.get(DECISION), environ.get(CONSUMER)
         if not isinstance(decision, Allow) or not isinstance(consumer, Consumer):
-            return Deny(Reason.MISSING_CREDENTIAL)
+            return PREFLIGHT if self._answers(environ) else Deny(Reason.MISSING_CREDENTIAL)
         if consumer.scopes.issuperset(scopes):
             return None
         return lacking(frozenset(scopes), decision.fingerprint, decision.freshness, decision.route, consumer)
@@ -217,13 +219,15 @@ class Guard:
         """
         return is_preflight(environ)
 
-    def reject(self, deny: Deny, environ: Environ, path: str) -> Rejection:
+    def reject(self, deny: Deny, environ: Environ, path: str, *, readable: bool = True) -> Rejection:
         """The response for a Deny: the same bytes from every adapter. Counts and logs it.
 
         What runs after it (an error page, an access log) sees no credential and no forged
         identity header either: both are removed from the environ, which holds the Deny instead.
 
         :param path: as in :meth:`check`.
+        :param readable: whether pages of the ``cors_origins`` may read it by the rejection's own headers;
+            an adapter behind which others may add such headers adds :attr:`cors` last instead.
         """
         environ[CONSUMER] = None
         environ[DECISION] = deny
@@ -232,10 +236,11 @@ class Guard:
             rule.hiding.hide(environ)
             self._identity.clear(environ)
             self._telling.tell(deny, environ)
-            return self._rejections.make(deny, rule, environ)
+            rejection = self._rejections.make(deny, rule, environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
-            return self._rejections.of_fault(self._policy.default)
+            rejection = self._rejections.of_fault(self._policy.default)
+        return self._rejections.readable(rejection, environ) if readable else rejection
 
     def unanswered(self, reason: Reason, environ: Environ, path: str) -> Rejection:
         """The response for a request that was allowed, but which nothing behind the guard answers.
@@ -246,10 +251,11 @@ class Guard:
         environ[UNANSWERED] = reason
         try:
             self._telling.tell_unanswered(reason)
-            return self._rejections.make(Deny(reason), self._rule(path, environ), environ)
+            rejection = self._rejections.make(Deny(reason), self._rule(path, environ), environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
-            return self._rejections.of_fault(self._policy.default)
+            rejection = self._rejections.of_fault(self._policy.default)
+        return self._rejections.readable(rejection, environ)
 
     # -- the first step ------------------------------------------------------------------------
 
@@ -305,17 +311,27 @@ class Guard:
         """The decision about a request whose credential does not matter, or None."""
         if rule.mode == "off":
             return _PASSED
-        nobody = rule.access == "public" or self._policy.hands_on(path, environ)
+        decision: Allow | Deny | None = None
+        if rule.access == "public" or self._policy.hands_on(path, environ):
+            decision = Allow(route=rule.label)
+        elif self._answers(environ):
+            decision = Deny(Reason.PREFLIGHT, route=rule.label)
         if rule.mode == "monitor":
-            return self._observe(rule, environ, nobody=nobody)
-        return self._admit_nobody(environ, rule, Allow(route=rule.label)) if nobody else None
+            return self._observe(rule, environ, decision)
+        return self._admit_nobody(environ, rule, decision) if isinstance(decision, Allow) else decision
 
-    def _observe(self, rule: Rule, environ: Environ, *, nobody: bool) -> Allow:
-        """Mode ``monitor``: decide, count and log, but change nothing, wait for nothing, let pass."""
-        decision: Decision | None = Allow(route=rule.label)
-        if not nobody:
+    def _answers(self, environ: Environ) -> bool:
+        """Whether the guard itself answers this request: a preflight for a page of a named origin."""
+        return self.cors is not None and is_preflight(environ) and self.cors.names(environ)
+
+    def _observe(self, rule: Rule, environ: Environ, decision: Decision | None) -> Allow:
+        """Mode ``monitor``: decide, count and log, but change nothing, wait for nothing, let pass.
+
+        :param decision: where the credential does not matter.
+        """
+        if decision is None:
             settled = settle(rule, rule.extractor.sift(environ, rule.extractor.find(environ)))
-            decision = settled if not isinstance(settled, str) else None
+            decision = None if isinstance(settled, str) else settled
             if isinstance(settled, str):
                 question, outcome = self._known(rule, settled, environ)
                 decision = None if outcome is None else conclude(question, outcome)

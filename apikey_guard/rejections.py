@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
+from apikey_guard.core.cors import Cors
 from apikey_guard.core.decision import Rule
 from apikey_guard.core.dialects import DIALECTS
 from apikey_guard.core.model import Deny, Reason, Rejection
@@ -17,10 +19,12 @@ class Rejections:
     """Makes rejections by one guard's settings.
 
     :param settings: the dialect where a rule says nothing, and the hook.
+    :param cors: what lets pages of other origins read them; None lets none.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, cors: Cors | None = None) -> None:
         self._render = settings.render_rejection
+        self._cors = cors
 
     def make(self, deny: Deny, rule: Rule, environ: dict[str, Any]) -> Rejection:
         """The response for a Deny, as the hook wants it.
@@ -36,6 +40,14 @@ class Rejections:
         if not isinstance(rendered, Rejection):
             raise TypeError("render_rejection must return a Rejection")
         return rendered
+
+    def readable(self, rejection: Rejection, environ: dict[str, Any]) -> Rejection:
+        """The same response for pages of other origins, too, unless the hook has said who may read it."""
+        if self._cors is None:
+            return rejection
+        headers, preflight = rejection.headers, rejection.reason is Reason.PREFLIGHT
+        added = self._cors.added(environ, headers, preflight=preflight)
+        return replace(rejection, headers=(*headers, *added))
 
     @staticmethod
     def of_fault(rule: Rule) -> Rejection:

@@ -198,6 +198,14 @@ class Settings:
             "that answer it themselves; never where scopes are needed."
         },
     )
+    # Whose pages may read is not for us to guess.
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Origins whose pages may read the guard's own answers, like `https://app.example.com`, "
+            "or `*`; their preflights are answered."
+        },
+    )
     dialect: Literal["standard"] = field(
         default="standard",
         metadata={"help": "How a rejection looks: `standard` (RFC 9457)."},
@@ -236,7 +244,7 @@ class Settings:
         hash=False,
         metadata={
             "help": "Origins by name: a URL, a list of URLs, or a table with `targets`, `connect_timeout`, "
-            "`read_timeout`, `max_connections`, `ca` and `preserve_host`."
+            "`read_timeout`, `idle_timeout`, `max_connections`, `ca` and `preserve_host`."
         },
     )
     # An origin with several names on one address needs its own.
@@ -255,6 +263,14 @@ class Settings:
         metadata={
             "help": "Seconds until an origin's answer begins, and then between two pieces of it; the whole "
             "may take longer."
+        },
+    )
+    # Node and uvicorn close theirs after 5 s: a request sent at that moment is lost.
+    origin_idle_timeout: float = field(
+        default=4.0,
+        metadata={
+            "help": "Seconds that an unused connection to an origin is kept, 0 for none; less than the "
+            "origin keeps it. A shorter `Keep-Alive: timeout` of the origin holds."
         },
     )
     # So that an origin that hangs takes no more than this many threads; each target has its own.

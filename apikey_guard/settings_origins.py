@@ -21,6 +21,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 #: The bounds of an origin, as settings and in a table of `origins`.
 CONNECT_TIMEOUT: Final = check.seconds(60, zero=False)
 READ_TIMEOUT: Final = check.seconds(3_600, zero=False)
+IDLE_TIMEOUT: Final = check.seconds(3_600, zero=True)
 MAX_CONNECTIONS: Final = check.whole(1, 10_000)
 
 _FIELDS: Mapping[str, Check] = MappingProxyType(
@@ -28,6 +29,7 @@ _FIELDS: Mapping[str, Check] = MappingProxyType(
         "targets": lambda value: _targets(value),
         "connect_timeout": check.optional(CONNECT_TIMEOUT),
         "read_timeout": check.optional(READ_TIMEOUT),
+        "idle_timeout": check.optional(IDLE_TIMEOUT),
         "max_connections": check.optional(MAX_CONNECTIONS),
         "ca": check.optional(check.ca_bundle),
         "preserve_host": check.optional(check.boolean),

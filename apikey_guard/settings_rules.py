@@ -20,6 +20,7 @@ from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.routing import MODES, Route, duplicate_routes
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings_checks import Check, Wrong, optional, shown
+from apikey_guard.settings_cors import about_cookies, cors_origins
 from apikey_guard.settings_sources import Unreadable, closest
 
 PROTOCOLS = ("json", "status", "introspection", "unkey")
@@ -138,6 +139,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "routes": _routes,
         "mode": check.one_of(MODES),
         "allow_preflight": check.boolean,
+        "cors_origins": cors_origins,
         "dialect": check.one_of(DIALECTS),
         "realm": check.realm,
         "identity_headers": check.identity_headers,
@@ -147,6 +149,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "preserve_host": check.boolean,
         "origin_connect_timeout": its.CONNECT_TIMEOUT,
         "origin_read_timeout": its.READ_TIMEOUT,
+        "origin_idle_timeout": its.IDLE_TIMEOUT,
         "origin_max_connections": its.MAX_CONNECTIONS,
         "trusted_proxies": its.networks,
         "health_path": optional(its.health_path),
@@ -187,6 +190,7 @@ def checked(
     for rule in (_about_the_url, _about_headers, _about_the_cache):
         problems += rule(good)
     problems += _about_origins(values, good.get("routes"))
+    problems += about_cookies(good.get("cors_origins"), _locations(good))
     return good, problems
 
 

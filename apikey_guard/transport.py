@@ -223,12 +223,27 @@ class _Idle:
     def get(self, **_: object) -> BoundedHTTPConnection:
         """The connection that was used last; never waits, whatever is asked.
 
+        Those that the other side has closed are closed, all of them.
+
         :raises queue.Empty: where there is none; urllib3 makes a new one then.
         """
+        self._drop_closed()
         try:
             return self._connections.pop()
         except IndexError:
             raise Empty from None
+
+    def _drop_closed(self) -> None:
+        # Each is taken out while it is looked at, so that no other thread uses it then.
+        for _ in range(len(self._connections)):
+            try:
+                connection = self._connections.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if connection.is_connected:
+                self._connections.append(connection)
+            else:
+                connection.close()
 
     def put(self, connection: BoundedHTTPConnection | None, **_: object) -> None:
         """Keep a connection, or close it where enough are kept. None (a free place) is ignored."""

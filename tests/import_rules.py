@@ -43,6 +43,7 @@ PLACES: Mapping[str, int] = {
     "apikey_guard.rejections": GUARD,
     "apikey_guard.settings": GUARD,
     "apikey_guard.settings_checks": GUARD,
+    "apikey_guard.settings_cors": GUARD,
     "apikey_guard.settings_origins": GUARD,
     "apikey_guard.settings_rules": GUARD,
     "apikey_guard.settings_sources": GUARD,

@@ -24,6 +24,8 @@ _STATUS_LINE: Final = rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xf
 _HEAD = re.compile(_STATUS_LINE + rb"((?:" + _FIELD + rb")*)\r\n")
 _TRAILERS = re.compile(rb"(?:" + _FIELD + rb")*\r\n")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+# As Apache and Node write it; there is no standard for it.
+_TIMEOUT = re.compile(r"(?:^|[,; \t])timeout[ \t]*=[ \t]*\"?([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _TEXT = re.compile(rb"[\x20-\x7e]+")
 
@@ -60,6 +62,7 @@ class Head(NamedTuple):
     :param length: of the body in bytes, where it was announced.
     :param chunked: whether the body comes in chunks.
     :param persistent: whether another request may be sent on the connection afterwards.
+    :param keep_alive: seconds for which the origin says that it keeps an idle connection, or None.
     """
 
     status: int
@@ -68,6 +71,7 @@ class Head(NamedTuple):
     length: int | None
     chunked: bool
     persistent: bool
+    keep_alive: int | None = None
 
 
 def parse_head(block: bytes) -> Head:
@@ -84,6 +88,7 @@ def parse_head(block: bytes) -> Head:
     lengths: list[str] = []
     codings: list[str] = []
     options: list[str] = []
+    keep_alive: int | None = None
     for line in fields.decode("latin-1").split("\r\n")[:-1]:
         name, _, value = line.partition(":")
         value = value.strip(" \t")
@@ -96,6 +101,8 @@ def parse_head(block: bytes) -> Head:
                     codings.append(value)
                 elif lower == "connection":
                     options += [option.strip(" \t").lower() for option in value.split(",")]
+                elif lower == "keep-alive":
+                    keep_alive = _shortest(value, keep_alive)
                 continue
         # An origin could make the server in front serve its protected files (threat P-07).
         elif lower.startswith("x-") and lower in ORDERED:
@@ -109,7 +116,17 @@ def parse_head(block: bytes) -> Head:
     if dropped:
         headers = [(name, value) for name, value in headers if name.lower() not in dropped]
     reason = phrase.decode("ascii") if phrase and _TEXT.fullmatch(phrase) else ""
-    return Head(status, reason, headers, length, chunked, minor == b"1" and "close" not in options)
+    persistent = minor == b"1" and "close" not in options
+    return Head(status, reason, headers, length, chunked, persistent, keep_alive)
+
+
+def _shortest(value: str, known: int | None) -> int | None:
+    """The ``timeout`` of a ``Keep-Alive``; what cannot be read says nothing."""
+    match = _TIMEOUT.search(value)
+    if match is None:
+        return known
+    seconds = int(match[1])
+    return seconds if known is None else min(seconds, known)
 
 
 def _framing(lengths: list[str], codings: list[str], *, new: bool) -> tuple[int | None, bool]:

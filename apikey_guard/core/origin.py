@@ -39,6 +39,7 @@ class OriginSpec:
     :param targets: taken in turn.
     :param connect_timeout: seconds for a connection, and for a free place among them.
     :param read_timeout: seconds to the end of an answer's header, then between pieces of its body.
+    :param idle_timeout: seconds for which an unused connection is kept; 0 keeps none.
     :param max_connections: to one target at once.
     :param ca: file or directory of authorities, instead of the usual ones.
     :param preserve_host: whether the caller's ``Host`` is sent on.
@@ -48,6 +49,7 @@ class OriginSpec:
     targets: tuple[OriginTarget, ...]
     connect_timeout: float | None = None
     read_timeout: float | None = None
+    idle_timeout: float | None = None
     max_connections: int | None = None
     ca: str | None = None
     preserve_host: bool | None = None

@@ -7,9 +7,9 @@ refusal is raised later, inside the request context, where the app's error handl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from blinker import Namespace
 from flask import Flask, request
@@ -28,8 +28,14 @@ from apikey_guard.wsgi import refusing, unicode_path
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from _typeshed import OptExcInfo
     from flask import Response
     from werkzeug.routing import Rule
+
+    from apikey_guard.core.cors import Cors
+
+    Headers = list[tuple[str, str]]
+    Write = Callable[[bytes], object]
 
 _signals = Namespace()
 
@@ -77,6 +83,8 @@ class Entrance:
 
         forwarder = make_forwarder(guard.settings, clock, app=behind, refuse=refusing(guard))
         entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app)
+        if guard.cors is not None:
+            entered = self._readable(entered, guard.cors)
         app.wsgi_app = entered  # type: ignore[method-assign, assignment]  # as Flask documents it for middleware
         preprocess, enter = app.preprocess_request, self._enter
 
@@ -90,6 +98,21 @@ class Entrance:
         app.preprocess_request = preprocess_request  # type: ignore[method-assign]  # as above
 
     # -- around wsgi_app -----------------------------------------------------------------------
+
+    def _readable(self, wsgi_app: WSGIApplication, cors: Cors) -> WSGIApplication:
+        """Lets pages of other origins read refusals, unless a function after the request has said who may."""
+
+        def readable(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None, /) -> Write:
+                refused = environ.get(self._key)
+                if isinstance(refused, _Refused):
+                    preflight = refused.deny.reason is Reason.PREFLIGHT
+                    headers = [*headers, *cors.added(environ, headers, preflight=preflight)]
+                return start_response(status, headers, exc_info)
+
+            return wsgi_app(environ, start)
+
+        return readable
 
     def _forwarding(self, forwarder: Forwarder, wsgi_app: WSGIApplication) -> WSGIApplication:
         """The way in where some routes have an origin; Flask renders what is refused there, too."""
@@ -112,11 +135,12 @@ class Entrance:
         guard = self._guard
         rule = self._matched(environ)
         if rule is not None:
-            if _answers_options(rule) and guard.is_preflight(environ):
-                return self._refuse(environ, path, PREFLIGHT)
             access = self._views.mark(rule.endpoint, environ.get("REQUEST_METHOD")).access
             if access != "required":
                 pending = guard.relax(environ, path, pending, access)
+            open_still = isinstance(pending, Question) or pending.reason not in {None, Reason.PREFLIGHT}
+            if open_still and _answers_options(rule) and guard.is_preflight(environ):
+                return self._refuse(environ, path, PREFLIGHT)
         return self._concluded(environ, path, pending)
 
     def _concluded(self, environ: Environ, path: str, pending: Decision | Question) -> Allow | _Refused:
@@ -138,7 +162,9 @@ class Entrance:
             return None
 
     def _refuse(self, environ: Environ, path: str, deny: Deny) -> _Refused:
-        return _Refused(deny, self._guard.reject(deny, environ, path))
+        refused = _Refused(deny, self._guard.reject(deny, environ, path, readable=False))
+        environ[self._key] = refused
+        return refused
 
     # -- inside the request context ------------------------------------------------------------
 
@@ -155,9 +181,7 @@ class Entrance:
             # None: the request came around wsgi_app, and nobody has decided about it yet.
             passed = self._decide(environ) if passed is None else passed
             if isinstance(passed, _Refused):
-                if passed.deny.reason is Reason.PREFLIGHT:
-                    return self._answer(passed, current.url_rule)
-                self._raise(passed)
+                return self._respond(passed, current.url_rule)
         if environ.get(DECISION) is not passed:
             return None  # mode monitor or off
         rule = current.url_rule
@@ -167,17 +191,10 @@ class Entrance:
             # A preflight that was handed on: Flask answers it, and no function of the view does.
             answered = deny is not None and _answers_options(rule) and self._guard.is_preflight(environ)
             if deny is not None and not answered:
-                self._raise(self._refuse(environ, _path(environ), deny))
+                return self._respond(self._refuse(environ, _path(environ), deny), rule)
         if request_allowed.receivers:
             request_allowed.send(self._app, _async_wrapper=self._app.ensure_sync, decision=passed)
         return None
-
-    def _answer(self, refused: _Refused, rule: Rule | None) -> Response:
-        """Flask's own answer to OPTIONS, which runs no function of the app; else the guard's."""
-        if rule is not None and _answers_options(rule):
-            return self._app.make_default_options_response()
-        rejection = refused.rejection
-        return self._app.response_class(rejection.body, rejection.status_line, rejection.headers)
 
     def _decide(self, environ: Environ) -> Allow | _Refused:
         path = _path(environ)
@@ -186,9 +203,18 @@ class Entrance:
         environ[self._key] = settled
         return settled
 
-    def _raise(self, refused: _Refused) -> NoReturn:
-        request_denied.send(self._app, _async_wrapper=self._app.ensure_sync, decision=refused.deny)
-        raise rejected(refused.deny, refused.rejection)
+    def _respond(self, refused: _Refused, rule: Rule | None) -> Response:
+        """The answer to a preflight: the guard's, or Flask's own, which runs no function of the app.
+
+        :raises ApiKeyRejected: this is no preflight that is answered.
+        """
+        deny, rejection = refused
+        if deny.reason is not Reason.PREFLIGHT:
+            request_denied.send(self._app, _async_wrapper=self._app.ensure_sync, decision=deny)
+            raise rejected(deny, rejection)
+        if deny is PREFLIGHT and rule is not None and _answers_options(rule):
+            return self._app.make_default_options_response()
+        return self._app.response_class(rejection.body, rejection.status_line, rejection.headers)
 
 
 def _answers_options(rule: Rule) -> bool:

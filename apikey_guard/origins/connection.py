@@ -44,11 +44,13 @@ class Connection:
 
     :param sock: connected, its handshake done.
     :param read_timeout: seconds of each wait.
+    :param made_at: when it was made, by the clock of its pool; it never gets old by itself without.
     :ivar used: whether it has brought an answer before.
-    :ivar idle_since: when it was last given back, by ``time.monotonic``.
+    :ivar keep_alive: seconds for which the origin said that it keeps it while it is idle, or None.
+    :ivar usable_until: when it is idle: up to when it may be used again, by the clock of its pool.
     """
 
-    def __init__(self, sock: socket.socket, read_timeout: float) -> None:
+    def __init__(self, sock: socket.socket, read_timeout: float, *, made_at: float = math.inf) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._tls = isinstance(sock, ssl.SSLSocket)
@@ -65,9 +67,15 @@ class Connection:
         self._filled = False
         self._heard = False
         self.used = False
-        self.made_at = self.idle_since = time.monotonic()
+        self.made_at = self.usable_until = made_at
+        self.keep_alive: int | None = None
 
     # -- between requests ----------------------------------------------------------------------
+
+    @property
+    def descriptor(self) -> int:
+        """Of its socket, for whoever polls several of them at once."""
+        return self._descriptor
 
     @property
     def is_clean(self) -> bool:

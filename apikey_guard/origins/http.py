@@ -43,15 +43,23 @@ class Bounds:
 
     :param connect_timeout: seconds for a connection, and for a free place in the pool.
     :param read_timeout: seconds to the end of a header, then between two pieces of a body.
+    :param idle_timeout: seconds for which an unused connection is kept; 0 keeps none.
     :param max_connections: to one target at once.
     :param ca: file or directory of authorities, instead of the usual ones.
     """
 
     def __init__(
-        self, *, connect_timeout: float, read_timeout: float, max_connections: int, ca: str | None = None
+        self,
+        *,
+        connect_timeout: float,
+        read_timeout: float,
+        idle_timeout: float,
+        max_connections: int,
+        ca: str | None = None,
     ) -> None:
         self.connect_timeout = connect_timeout
         self.read_timeout = read_timeout
+        self.idle_timeout = idle_timeout
         self.max_connections = max_connections
         self._ca = ca
         self._context: ssl.SSLContext | None = None
@@ -78,7 +86,12 @@ class HttpTarget:
         self._target = target
         self._bounds = bounds
         self._monotonic = clock.monotonic
-        self._pool = Pool(bounds.max_connections, bounds.connect_timeout)
+        self._pool = Pool(
+            bounds.max_connections,
+            bounds.connect_timeout,
+            idle_timeout=bounds.idle_timeout,
+            monotonic=clock.monotonic,
+        )
         self._host = target.authority
         self._start = target.path.encode("ascii")
         self._failures = 0
@@ -113,7 +126,8 @@ class HttpTarget:
     def _connected(self) -> Connection:
         """A new connection, on a place that was taken for it."""
         try:
-            connection = Connection(self._connect(), self._bounds.read_timeout)
+            made_at = self._monotonic()
+            connection = Connection(self._connect(), self._bounds.read_timeout, made_at=made_at)
         except TransportError as error:
             self._pool.let_go()
             self._failed(error, at_once=True)
@@ -186,6 +200,7 @@ class HttpTarget:
     def _answer(self, connection: Connection, method: str, head: Head, *, whole: bool) -> OriginAnswer:
         status, headers = head.status, head.headers
         reusable = head.persistent and whole
+        connection.keep_alive = head.keep_alive
         body: Iterable[bytes] | OriginBody = ()
         if method == "HEAD" or status in _WITHOUT_BODY:
             # An origin that sends a body all the same may send it late, when the next caller waits for

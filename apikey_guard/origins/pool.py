@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import queue
+import select
 import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeAlias
 
 from apikey_guard.errors import OriginBusy
 from apikey_guard.origins.connection import Connection
 
-# Most servers keep an idle connection for a minute or less; one that they closed is noticed, too.
-_MAX_IDLE_SECONDS: Final = 50.0
+# What an origin says of its own patience is less by the way of a request to it and back: a second, and
+# half of it where there is less than two.
+_MARGIN_SECONDS: Final = 1.0
 # A target that moves to another address is followed after this many seconds.
 _MAX_AGE_SECONDS: Final = 300.0
 
@@ -27,12 +30,26 @@ class Pool:
 
     :param most: connections at once, in use and idle together.
     :param patience: seconds that a request waits for a free place.
+    :param idle_timeout: seconds for which an unused connection is kept; 0 keeps none.
+    :param monotonic: the clock that ages are counted by.
     """
 
-    def __init__(self, most: int, patience: float) -> None:
+    def __init__(
+        self,
+        most: int,
+        patience: float,
+        *,
+        idle_timeout: float = 4.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._free = most
         self._patience = patience
+        self._idle_timeout = idle_timeout
+        self._monotonic = monotonic
+        # Who was used last comes last, and is used next.
         self._idle: deque[Connection] = deque()
+        # Every idle one is registered here: one call finds all that the other side has closed.
+        self._poll = select.poll()
         # Who waits, in order. Nobody does while there is an idle connection or a free place.
         self._waiting: deque[_Hand] = deque()
         self._lock = threading.Lock()
@@ -51,14 +68,9 @@ class Pool:
             connection = self._take()
             if connection is None:
                 return None
-            now = time.monotonic()
             usable = False
             try:
-                usable = (
-                    now - connection.idle_since < _MAX_IDLE_SECONDS
-                    and now - connection.made_at < _MAX_AGE_SECONDS
-                    and connection.is_clean
-                )
+                usable = self._monotonic() < connection.usable_until and connection.is_clean
             finally:
                 # Also where gevent ends the request in here.
                 if not usable:
@@ -69,8 +81,13 @@ class Pool:
 
     def _take(self) -> Connection | None:
         with self._lock:
+            # A single one is about to be used, and looked at then.
+            if len(self._idle) > 1:
+                self._drop_dead()
             if self._idle:
-                return self._idle.pop()
+                connection = self._idle.pop()
+                self._poll.unregister(connection.descriptor)
+                return connection
             if self._free:
                 self._free -= 1
                 return None
@@ -88,6 +105,17 @@ class Pool:
                     self._hand_on(hand.get(block=False))
             raise
 
+    def _drop_dead(self) -> None:
+        """Close all idle ones that are too old or that the other side has closed; the lock is held."""
+        now = self._monotonic()
+        closed = {descriptor for descriptor, _ in self._poll.poll(0)}
+        dead = [each for each in self._idle if each.descriptor in closed or now >= each.usable_until]
+        for connection in dead:
+            self._idle.remove(connection)
+            self._poll.unregister(connection.descriptor)
+            connection.close()
+            self._free += 1
+
     def _gives_up(self, hand: _Hand) -> bool:
         """Whether one that waited goes with nothing; else something was handed over just now."""
         with self._lock:
@@ -104,16 +132,30 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Hand a connection whose answer was read to its end to who has waited longest, or keep it."""
-        connection.idle_since = time.monotonic()
-        with self._lock:
-            if not self._closed:
-                if self._waiting:
-                    self._waiting.popleft().put(connection)
-                else:
-                    self._idle.append(connection)
-                return
+        now = self._monotonic()
+        connection.usable_until = until = min(
+            now + self._patience_of(connection), connection.made_at + _MAX_AGE_SECONDS
+        )
+        if now < until:
+            with self._lock:
+                if not self._closed:
+                    if self._waiting:
+                        self._waiting.popleft().put(connection)
+                    else:
+                        self._poll.register(connection.descriptor, select.POLLIN)
+                        self._idle.append(connection)
+                    return
         connection.close()
         self.let_go()
+
+    def _patience_of(self, connection: Connection) -> float:
+        """Seconds for which a connection may lie idle."""
+        told = connection.keep_alive
+        return (
+            self._idle_timeout
+            if told is None
+            else min(self._idle_timeout, told - min(_MARGIN_SECONDS, told / 2))
+        )
 
     def let_go(self) -> None:
         """A place is free: its connection is closed, or was never made."""
@@ -129,6 +171,8 @@ class Pool:
             self._closed = True
             idle = list(self._idle)
             self._idle.clear()
+            for connection in idle:
+                self._poll.unregister(connection.descriptor)
         for connection in idle:
             connection.close()
             self.let_go()

@@ -8,7 +8,6 @@ from typing import Any
 import flask
 import pytest
 from flask.views import MethodView
-from flask_cors import CORS
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from apikey_guard import GuardMiddleware, Route, load_settings
@@ -223,13 +222,14 @@ def test_p05_flask_answers_nothing_but_a_real_one(
 
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_flask_cors_says_who_may_call(order: str) -> None:
+    cors = pytest.importorskip("flask_cors").CORS
     site = Site()
     site.app.add_url_rule("/orders", view_func=site.guard.require_scopes("write")(site.view("orders")))
     if order == "after":
-        CORS(site.app, origins=["https://app.example"])
+        cors(site.app, origins=["https://app.example"])
     else:
         site.app = flask.Flask("before")
-        CORS(site.app, origins=["https://app.example"])
+        cors(site.app, origins=["https://app.example"])
         site.guard.init_app(site.app)
         site.app.add_url_rule("/orders", view_func=site.guard.require_scopes("write")(site.view("orders")))
     client = site.app.test_client()
@@ -390,6 +390,7 @@ def test_p05_django_takes_lower_case_for_options_but_the_guard_does_not(
 
 
 def test_a_cors_layer_outside_answers_before_the_guard(django_client: Callable[..., Any]) -> None:
+    pytest.importorskip("corsheaders")
     response = django_client("/scoped", outside=(CORS_LAYER,))
     assert (response.status_code, response["Access-Control-Allow-Origin"]) == (200, "https://app.example")
     assert REACHED == []

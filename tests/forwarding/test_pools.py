@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -566,3 +567,110 @@ def test_what_fails_after_the_connection_is_not_asked_of_another_target(
     with Gateway([origin.url, second.url]) as gateway:
         assert gateway.outcome("/", "POST", body=b"abc") == FAILED
         assert len(origin.requests) + len(second.requests) == 1
+
+
+# -- how long an idle connection is kept -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "line", "seconds", "kept"),
+    [
+        pytest.param({}, None, 3.9, True, id="below the default"),
+        pytest.param({}, None, 4.0, False, id="Node and uvicorn close theirs after 5 s"),
+        pytest.param({"origin_idle_timeout": 60}, None, 59, True, id="a longer setting"),
+        pytest.param({"origin_idle_timeout": 60}, None, 61, False, id="beyond it"),
+        pytest.param({"origin_idle_timeout": 0}, None, 0, False, id="none is kept"),
+        pytest.param({"origin_idle_timeout": 600}, None, 301, False, id="addresses may have changed"),
+        pytest.param({}, b"Keep-Alive: timeout=3", 1.9, True, id="the origin's, less a second"),
+        pytest.param({}, b"Keep-Alive: timeout=3", 2, False, id="a second before it"),
+        pytest.param({}, b"Keep-Alive: timeout=1", 0.4, True, id="half of one second"),
+        pytest.param({}, b"Keep-Alive: timeout=1", 0.5, False, id="and no more"),
+        pytest.param({}, b"Keep-Alive: timeout=0", 0, False, id="none at all"),
+        pytest.param({}, b"Keep-Alive: timeout=72", 4, False, id="a longer one than ours"),
+        pytest.param({"origin_idle_timeout": 60}, b"Keep-Alive: timeout=5, max=100", 4, False, id="Apache's"),
+        pytest.param(
+            {"origin_idle_timeout": 60}, b"Keep-Alive: max=99,Timeout = 5", 3.9, True, id="in any order"
+        ),
+        pytest.param(
+            {"origin_idle_timeout": 60}, b"Keep-Alive: header-timeout=1", 59, True, id="another name"
+        ),
+        pytest.param({"origin_idle_timeout": 60}, b"keep-alive: timeout=x", 59, True, id="no number"),
+        pytest.param(
+            {"origin_idle_timeout": 60},
+            b"Keep-Alive: timeout=9\r\nKeep-Alive: timeout=5",
+            4,
+            False,
+            id="the shorter of two",
+        ),
+        pytest.param(
+            {"origins": {"one": {"targets": ["URL"], "idle_timeout": 1}}, "origin": "one"},
+            None,
+            1,
+            False,
+            id="a table's",
+        ),
+    ],
+)
+def test_x06_an_idle_connection_is_kept_no_longer_than_the_origin_keeps_it(
+    origin: Origin, settings: dict[str, Any], line: bytes | None, seconds: float, kept: bool
+) -> None:
+    if "origins" in settings:
+        settings = {**settings, "origins": {"one": {**settings["origins"]["one"], "targets": [origin.url]}}}
+    origin.says(answer(b"ok", *([] if line is None else [line])))
+    with Gateway(**{"origin": origin, **settings}) as gateway:
+        response = gateway.get("/", "POST", body=b"x")
+        assert (response.body, response.header("Keep-Alive")) == (b"ok", None)
+        gateway.clock.advance(seconds)
+        gateway.get("/", "POST", body=b"x")
+    assert origin.connections == (1 if kept else 2)
+
+
+@pytest.mark.parametrize("why", ["closed by the origin", "too old"])
+def test_x19_whenever_a_pool_is_used_every_dead_connection_is_closed(origin: Origin, why: str) -> None:
+    together = threading.Barrier(4)
+    sockets: list[socket.socket] = []
+
+    def behave(exchange: Exchange) -> None:
+        sockets.append(exchange._sock)
+        if exchange.request.target == "/together":
+            together.wait(5)
+        exchange.send(answer(b"ok"))
+
+    origin.behave(behave)
+    with Gateway(origin) as gateway:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: gateway.get("/together"), range(4)))
+        assert origin.open == 4
+        if why == "too old":
+            gateway.clock.advance(10)
+        else:
+            for each in sockets:
+                # It has closed, and sees now whether the gateway does.
+                each.shutdown(socket.SHUT_WR)
+        assert gateway.get("/", "POST").body == b"ok"
+        origin.wait_until_open(1)
+        assert origin.connections == 5
+        # What is not dead stays.
+        assert gateway.get("/", "POST").body == b"ok"
+        assert origin.connections == 5
+
+
+def test_x19_a_pool_keeps_what_is_alive_beside_what_is_dead(origin: Origin) -> None:
+    together = threading.Barrier(3)
+    sockets: dict[int, socket.socket] = {}
+
+    def behave(exchange: Exchange) -> None:
+        sockets[exchange.request.connection] = exchange._sock
+        if exchange.request.target == "/together":
+            together.wait(5)
+        exchange.send(answer(b"ok"))
+
+    origin.behave(behave)
+    with Gateway(origin) as gateway:
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(lambda _: gateway.get("/together"), range(3)))
+        sockets[1].shutdown(socket.SHUT_WR)
+        for _ in range(3):
+            assert gateway.get("/", "POST").body == b"ok"
+        origin.wait_until_open(2)
+        assert origin.connections == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +132,27 @@ class TestConnections:
             server.wait_for_connections(0)
         # An open socket that is collected is a ResourceWarning, and warnings are errors here.
         gc.collect()
+
+    def test_whenever_the_pool_is_used_every_dead_connection_is_closed(
+        self, server: LoopbackKeyService, transport: Transport
+    ) -> None:
+        together = threading.Barrier(4)
+        sockets: list[socket.socket] = []
+
+        def behave(call: LoopbackCall) -> None:
+            sockets.append(call._sock)
+            if len(sockets) <= 4:
+                together.wait(5)
+            call.send(http_answer(200))
+
+        server.behave(behave)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: get(transport, server), range(4)))
+        for each in sockets:
+            each.shutdown(socket.SHUT_WR)
+        get(transport, server)
+        server.wait_for_connections(1)
+        assert server.connections == 5
 
     def test_closed_is_closed(self, server: LoopbackKeyService, transport: Transport) -> None:
         transport.close()
