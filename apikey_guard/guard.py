@@ -287,24 +287,25 @@ class Guard:
         if not needed or not body_fields.searchable(body.content_type):
             return found
         elsewhere = found is not None
+        # Where nothing depends on the search, its bound is that of the bytes.
+        most = None if elsewhere else body_fields.MAX_FIELDS
         try:
-            data = body.read(self.settings.body_max_bytes)
-            cut = data
+            data = kept = body.read(self.settings.body_max_bytes)
             for name in extractor.body_names:
-                field = body_fields.find(body.content_type, data, name)
+                field = body_fields.find(body.content_type, kept, name, most=most)
                 if field.structured and not (extractor.takes_first and found is not None):
                     found = AMBIGUOUS
                 # Each field is a place of its own: the same value in two of them is one credential.
                 found = extractor.merge(found, field.values)
                 if rule.hiding.hides:
-                    cut = body_fields.cut(body.content_type, cut, name)
+                    kept = field.without(kept)
         except BodyTooLarge:
             # An upload whose key stands in a header is nobody's attempt to hide one.
             return found if elsewhere else Deny(Reason.BODY_TOO_LARGE, route=rule.label)
         except BadRequest:
             return Deny(Reason.BAD_REQUEST, route=rule.label)
-        if cut is not data:
-            body.replace(cut)
+        if kept is not data:
+            body.replace(kept)
         return found
 
     def _without_credential(self, rule: Rule, environ: Environ, path: str) -> Decision | None:

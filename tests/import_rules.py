@@ -73,6 +73,7 @@ PURE_STANDARD_LIBRARY = frozenset(
         "collections",
         "dataclasses",
         "datetime",
+        "encodings.aliases",
         "enum",
         "errno",
         "functools",
