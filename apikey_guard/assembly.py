@@ -15,7 +15,8 @@ from apikey_guard.core.origin import OriginSpec
 from apikey_guard.core.peers import Peers
 from apikey_guard.core.routing import Route, RouteTable
 from apikey_guard.errors import SettingsError
-from apikey_guard.keyservice import CalledKeyService, KeyService
+from apikey_guard.keyservice import CalledKeyService, Hook, KeyService
+from apikey_guard.keyservice.loop import OwnLoop
 from apikey_guard.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def make_key_service(settings: Settings, clock: Clock) -> KeyService:
     """
     given = settings.key_service
     if given is not None:
-        return CalledKeyService(given)
+        return called_key_service(given, settings)
     if settings.keys_file is not None:
         from apikey_guard.keyservice.file import FileKeyService
 
@@ -56,6 +57,11 @@ def make_key_service(settings: Settings, clock: Clock) -> KeyService:
         max_connections=settings.validator_max_concurrency,
         time_source=clock.time,
     )
+
+
+def called_key_service(given: Hook, settings: Settings) -> CalledKeyService:
+    """A key service of the app's own, plain or async."""
+    return CalledKeyService(given, OwnLoop(settings.validator_timeout))
 
 
 def make_policy(settings: Settings) -> Policy:

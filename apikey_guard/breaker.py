@@ -1,4 +1,9 @@
-"""A breaker: while the key service is known to fail, it is asked by one probe at a time."""
+"""A breaker: while the key service is known not to be reached, it is asked by few probes.
+
+Callers choose what they send, so what a key brings about says little about the key service. A key
+that was valid lately is nobody's invention: that it got no answer counts. Of any other key only
+that there was no connection counts, which happens before the key is sent. Each key counts once.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,10 @@ _MINIMUM_VOLUME = 10
 _WINDOW = 10.0
 # Short: a service that came back is noticed within a second or two, and one probe costs little.
 _OPEN_FOR = 1.0
+# Beyond so many keys in one window the oldest count no more.
+_MOST_KEYS = 4096
+# Why there was no connection; everything else may be the doing of the key that was asked about.
+NO_CONNECTION = frozenset({"dns", "connect", "tls"})
 
 
 class Breaker:
@@ -27,8 +36,13 @@ class Breaker:
         self._probe_timeout = probe_timeout
         self._lock = threading.Lock()
         self._window_start = clock.monotonic()
-        self._successes = self._failures = self._old_successes = self._old_failures = 0
+        # Whether the last verification of a key failed, in this window and in the one before.
+        self._failed: dict[bytes, bool] = {}
+        self._failed_before: dict[bytes, bool] = {}
         self._open_until: float | None = None
+        # When the probe of a key that was valid lately, and that of another, is given up: two
+        # places, so that keys that nobody knows cannot take the one that decides.
+        self._probes = {True: 0.0, False: 0.0}
 
     @property
     def is_open(self) -> bool:
@@ -40,48 +54,67 @@ class Breaker:
         until = self._open_until
         return 0.0 if until is None else max(0.0, until - self._clock.monotonic())
 
-    def admits(self) -> bool:
-        """Whether the key service may be asked now; a yes while open is the one probe."""
+    def admits(self, *, known: bool) -> bool:
+        """Whether the key service may be asked now; a yes while open is a probe.
+
+        :param known: whether the key was valid lately.
+        """
         if not self.is_open:
             return True
         with self._lock:
             now = self._clock.monotonic()
-            if self._open_until is not None and now < self._open_until:
+            if self._open_until is None:
+                return True
+            if now < self._open_until or now < self._probes[known]:
                 return False
-            if self._open_until is not None:
-                # Whoever comes next waits for this probe to report, or to be given up.
-                self._open_until = now + self._probe_timeout
+            # Whoever comes next waits for this probe to report, or to be given up.
+            self._probes[known] = now + self._probe_timeout
             return True
 
-    def succeeded(self) -> None:
-        """The key service answered."""
+    def succeeded(self, fingerprint: bytes) -> None:
+        """The key service answered about this key."""
         with self._lock:
-            self._turn_window()
-            self._successes += 1
+            self._note(fingerprint, failed=False)
             if self._open_until is not None:
                 self._open_until = None
-                self._successes = self._failures = self._old_successes = self._old_failures = 0
+                self._failed, self._failed_before = {}, {}
+                self._probes = {True: 0.0, False: 0.0}
 
-    def failed(self) -> None:
-        """The key service gave no usable answer."""
+    def failed(self, fingerprint: bytes, cause: str, *, known: bool) -> None:
+        """The key service could not be reached, or gave no answer that says anything about this key.
+
+        :param cause: the word of :class:`~apikey_guard.errors.KeyServiceUnavailable`.
+        :param known: whether the key was valid lately.
+        """
+        if not known and cause not in NO_CONNECTION:
+            self.undecided(known=known)
+            return
         with self._lock:
-            self._turn_window()
-            self._failures += 1
-            failures = self._failures + self._old_failures
-            volume = failures + self._successes + self._old_successes
-            if self._open_until is not None or (
-                volume >= _MINIMUM_VOLUME and failures >= volume * _FAILURE_RATE
-            ):
+            self._note(fingerprint, failed=True)
+            if self._open_until is not None or self._fails():
                 # Jitter: the workers of one app shall not all probe at the same moment (V-15).
                 pause = _OPEN_FOR * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, hides nothing
                 self._open_until = self._clock.monotonic() + pause
+                self._probes = {True: 0.0, False: 0.0}
 
-    def _turn_window(self) -> None:
+    def undecided(self, *, known: bool) -> None:
+        """A verification ended and says nothing about the key service: the next probe may go."""
+        with self._lock:
+            self._probes[known] = 0.0
+
+    def _fails(self) -> bool:
+        outcomes = {**self._failed_before, **self._failed}
+        failures = sum(outcomes.values())
+        return len(outcomes) >= _MINIMUM_VOLUME and failures >= len(outcomes) * _FAILURE_RATE
+
+    def _note(self, fingerprint: bytes, *, failed: bool) -> None:
         now = self._clock.monotonic()
         if now - self._window_start >= 2 * _WINDOW:
-            self._old_successes = self._old_failures = self._successes = self._failures = 0
+            self._failed_before, self._failed = {}, {}
             self._window_start = now
         elif now - self._window_start >= _WINDOW:
-            self._old_successes, self._old_failures = self._successes, self._failures
-            self._successes = self._failures = 0
+            self._failed_before, self._failed = self._failed, {}
             self._window_start = now
+        if len(self._failed) >= _MOST_KEYS:
+            del self._failed[next(iter(self._failed))]
+        self._failed[fingerprint] = failed

@@ -7,8 +7,10 @@
     ├── KeyFileError             the key file cannot be read or written
     ├── VerificationError        the key service was asked, or should have been
     │   ├── KeyServiceUnavailable    it could not be found out: neither valid nor invalid
+    │   │   ├── UnusableAnswer           it answered, but about this one credential nothing usable
+    │   │   └── SlowAnswer               it may still answer, but this caller waits no longer
     │   ├── RateLimited              the key service says: this key, but not now
-    │   └── Overloaded               not asked: the queue is full, or the breaker is open
+    │   └── Overloaded               not asked: no place, or the breaker is open
     ├── TransportError           an exchange with another server failed (parts translate it)
     ├── OriginError              a request was allowed, but its origin gave no answer
     │   ├── OriginFailed             refused, cut, unresolvable, or not HTTP that can be relied on
@@ -56,7 +58,10 @@ class VerificationError(ApiKeyGuardError):
 
 
 class KeyServiceUnavailable(VerificationError):
-    """The key service gave no usable answer, so nothing is known about the credential.
+    """The key service could not be reached, or what it said has nothing to do with the credential.
+
+    Only this, and not what is derived from it, tells that the key service itself is unavailable:
+    then a verdict may serve stale, and the breaker is told.
 
     :param cause: one stable word for logs and metrics: ``timeout``, ``connect``, ``tls``,
         ``dns``, ``reset``, ``redirect``, ``status``, ``content``, ``too_large``,
@@ -68,6 +73,26 @@ class KeyServiceUnavailable(VerificationError):
         self.cause = cause
         self.detail = detail
         super().__init__(f"{cause}: {detail}" if detail else cause)
+
+
+class UnusableAnswer(KeyServiceUnavailable):
+    """The key service answered, but about this one credential it said nothing that can be used.
+
+    The credential's own fault: it says nothing about the key service and about other credentials.
+
+    :param retry_after: seconds for which the credential is not asked about again.
+    """
+
+    def __init__(self, cause: str, detail: str = "", *, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(cause, detail)
+
+
+class SlowAnswer(KeyServiceUnavailable):
+    """The key service has not answered yet, and has not had its whole deadline either."""
+
+    def __init__(self) -> None:
+        super().__init__("timeout", "no answer yet")
 
 
 class RateLimited(VerificationError):
@@ -82,9 +107,10 @@ class RateLimited(VerificationError):
 
 
 class Overloaded(VerificationError):
-    """The key service was not asked: the queue is full, or the breaker is open.
+    """The key service was not asked: there was no place in time, or the breaker is open.
 
-    :param cause: ``queue_full`` or ``breaker_open``.
+    :param cause: ``queue_full`` (too many wait), ``no_place`` (none became free in time),
+        ``no_thread`` (the system gives none), ``closed`` or ``breaker_open``.
     :param retry_after: seconds until it is worth trying again, or None where nobody knows.
     """
 
@@ -92,6 +118,11 @@ class Overloaded(VerificationError):
         self.cause = cause
         self.retry_after = retry_after
         super().__init__(cause)
+
+
+def tells_of_an_outage(error: BaseException | None) -> bool:
+    """Whether a verification ended so because the key service itself is unavailable."""
+    return isinstance(error, KeyServiceUnavailable) and not isinstance(error, UnusableAnswer | SlowAnswer)
 
 
 class TransportError(ApiKeyGuardError):

@@ -31,6 +31,7 @@ from apikey_guard.core.model import (
     Reason,
     Rejection,
 )
+from apikey_guard.core.peers import Peers, network_of
 from apikey_guard.core.routing import Access, is_canonical
 from apikey_guard.core.standin import STRONG_LENGTH, is_standin
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
@@ -86,6 +87,7 @@ class Guard:
         self._valid = self._verifier.cache.valid
         self._max_length = settings.key_max_length
         self._secret = settings.fingerprint_secret
+        self._peers = Peers(settings.trusted_proxies)
         self._rejections = Rejections(settings, self.cors)
         self._telling = Telling(settings.on_decision)
         self._count_hit, self._watched = self._telling.count_hit, settings.on_decision is not None
@@ -276,7 +278,10 @@ class Guard:
     def _known(self, rule: Rule, text: str, environ: Environ) -> tuple[Question, Outcome | None]:
         """The question about a credential, with its outcome where the cache knows one."""
         credential = Credential(text, rule.extractor.location_of(environ, text))
-        return self._verifier.known(Question(rule, credential, self._fingerprint(text)))
+        question, outcome = self._verifier.known(Question(rule, credential, self._fingerprint(text)))
+        if outcome is None:
+            question = question._replace(peer=network_of(self._peers.told(environ)))
+        return question, outcome
 
     def _with_body(
         self, rule: Rule, found: str | Ambiguous | None, body: RequestBody

@@ -17,11 +17,11 @@ from wsgiref.types import WSGIEnvironment
 
 from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.headers import IDENTITY_HEADERS
-from apikey_guard.core.model import Consumer, Credential, Decision, Rejection, Verdict
+from apikey_guard.core.model import Consumer, Decision, Rejection
 from apikey_guard.core.origin import OriginSpec
 from apikey_guard.core.routing import Mode, Route
 from apikey_guard.errors import SettingsError
-from apikey_guard.keyservice import KeyService
+from apikey_guard.keyservice import Hook
 from apikey_guard.settings_checks import MASK, SecretHeaders
 from apikey_guard.settings_origins import Origins
 from apikey_guard.settings_rules import checked
@@ -104,10 +104,21 @@ class Settings:
         default=None,
         metadata={"help": "A TOML file of hashed keys instead of a remote key service."},
     )
-    key_service: KeyService | Callable[[Credential], Verdict] | None = field(
+    key_service: Hook | None = field(
         default=None,
         hash=False,
-        metadata={"help": "Hook: a function credential -> Verdict, or an object with `verify`."},
+        metadata={
+            "help": "Hook: a function credential -> Verdict, plain or async, or an object with `verify`."
+        },
+    )
+    # In the caller's own thread a hook sees what the app's own code sees there: its transaction,
+    # a test's database.
+    key_service_in_pool: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether `key_service` is asked from threads of the guard instead of the caller's own, "
+            "so that one that hangs holds no caller beyond `validator_timeout`."
+        },
     )
 
     # The credential. These two places are where callers of the gateway being replaced send it.

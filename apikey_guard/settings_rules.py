@@ -98,13 +98,17 @@ def _key_service(value: object) -> object:
     verify = getattr(value, "verify", None)
     if not callable(value) and not callable(verify):
         raise Wrong(f"must be a function credential -> Verdict, or have verify(), not {shown(value)}")
-    _refuse_unusable(value, verify if callable(verify) else value)
+    _refuse_class(value)
     return value
 
 
-def _refuse_unusable(value: object, called: object) -> None:
+def _refuse_class(value: object) -> None:
     if inspect.isclass(value):
         raise Wrong(f"is the class {value.__name__}; give an object made from it, or a function")
+
+
+def _refuse_unusable(value: object, called: object) -> None:
+    _refuse_class(value)
     # What a coroutine function returns is no answer, and true.
     if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(type(called).__call__):
         raise Wrong("is async, but is called in a thread; give a plain function")
@@ -125,6 +129,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "validator_allow_http": check.boolean,
         "keys_file": optional(check.file_path),
         "key_service": optional(_key_service),
+        "key_service_in_pool": check.boolean,
         "key_locations": check.key_locations,
         "key_pattern": optional(check.key_pattern),
         "key_max_length": check.whole(1, 4096),

@@ -1,29 +1,47 @@
 """Verifications under way: one per credential, few at once, each with an end.
 
 One mechanism serves every caller, sync or async: a request joins the verification of its
-fingerprint or starts one, and waits on a future, never longer than its own deadline. The key
-service is asked by a few daemon threads, made when they are needed. So a hanging key service,
-name resolution included, holds these threads and nothing else; a failure is shared by all who
-wait for it; and a caller who gives up takes nothing away from the others.
+fingerprint or starts one, and waits on a future. Every verification needs one of a few places; it
+waits for it in :mod:`apikey_guard.lanes`. With a place it runs in a daemon thread of the pool, or
+where the caller who came first has it run: in his thread, or on his event loop. So a hanging key
+service holds these places and nothing else; a failure is shared by all who wait for it; and a
+caller who gives up takes nothing away from the others.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from apikey_guard.breaker import Breaker
+from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.model import Credential, Verdict
-from apikey_guard.errors import KeyServiceUnavailable, Overloaded, RateLimited, VerificationError
+from apikey_guard.errors import (
+    KeyServiceUnavailable,
+    Overloaded,
+    RateLimited,
+    UnusableAnswer,
+    VerificationError,
+    tells_of_an_outage,
+)
+from apikey_guard.lanes import Lanes
 
 logger = logging.getLogger("apikey_guard")
 
-# How many verifications may wait for each that runs.
-_QUEUE_FACTOR = 10
+# How many may wait in each lane: some 2 MiB, and more than any server has requests at once.
+_MOST_WAITING = 1024
+# The share of the places that is kept for keys that were valid lately, as soon as there are any.
+_KEPT_SHARE = 8
+# A wait may end this many seconds early.
+_TOLERANCE = 0.001
+
+Answer = Remembered | VerificationError | None  # a valid credential, no answer, an invalid one
 
 
 class Verification:
@@ -32,41 +50,79 @@ class Verification:
     :param fingerprint: of the credential.
     :param credential: what to ask about; let go of as soon as it was asked.
     :param deadline: monotonic second after which those who began it no longer wait.
+    :param known: whether the credential was valid lately.
     :param overdue: an earlier one of the same credential that has not ended yet, although it should.
+    :ivar turn: done as soon as it has a place, where a caller runs it himself; None in the pool.
+    :ivar started: the monotonic second at which the key service was asked; None before.
+    :ivar future: how it ended. It never holds an exception that is raised by looking at it.
     """
 
-    __slots__ = ("credential", "deadline", "fingerprint", "future", "overdue", "revoked")
+    __slots__ = (
+        "credential",
+        "deadline",
+        "ended",
+        "fingerprint",
+        "future",
+        "known",
+        "overdue",
+        "placed",
+        "revoked",
+        "started",
+        "told",
+        "turn",
+    )
 
     def __init__(
-        self, fingerprint: bytes, credential: Credential, deadline: float, overdue: Verification | None
+        self,
+        fingerprint: bytes,
+        credential: Credential,
+        deadline: float,
+        *,
+        known: bool,
+        overdue: Verification | None,
     ) -> None:
         self.fingerprint = fingerprint
         self.credential: Credential | None = credential
         self.deadline = deadline
+        self.known = known
         self.overdue = overdue
-        self.revoked = False
-        self.future: Future[Verdict] = Future()
+        self.placed = self.ended = self.revoked = self.told = False
+        self.started: float | None = None
+        self.turn: Future[None] | None = None
+        self.future: Future[Answer] = Future()
         # A running future cannot be cancelled: one caller's cancellation touches nobody else.
         self.future.set_running_or_notify_cancel()
 
-    def answers_newcomers(self) -> bool:
+    def answers_newcomers(self, now: float) -> bool:
         """Whether somebody who comes now may wait for it too.
 
         Past its deadline it has failed those who began it, and what it ends with, often the very
         next moment, is no answer to a later request: that one gets a successor. But never a third
-        beside two that do not end: a credential on which the key service hangs holds two threads.
+        beside two that do not end: a credential on which the key service hangs holds two places.
         """
-        if time.monotonic() < self.deadline:
+        if now < self.deadline:
             return True
-        return self.overdue is not None and not self.overdue.future.done()
+        return self.overdue is not None and not self.overdue.ended
+
+
+class Joined(NamedTuple):
+    """A verification to wait for.
+
+    :param mine: whether the caller has to run it himself, as soon as it has a place.
+    """
+
+    verification: Verification
+    mine: bool
 
 
 class Verifications:
     """The verifications under way in this process.
 
-    :param verify: asks the key service; called from several threads.
+    :param verify: asks the key service from a thread of the pool.
     :param known: whether a fresh verdict is remembered.
-    :param store: remembers a verdict; never called for a verification revoked meanwhile.
+    :param lately: by fingerprint, the credentials whose last verdict was valid.
+    :param store: remembers a verdict and says what is kept of it.
+    :param ended: told how each one ended, or that it took its whole deadline.
     :param concurrency: how many run at once.
     :param timeout: seconds for which a caller waits.
     :param breaker: told of every end, and asked before every beginning.
@@ -77,55 +133,81 @@ class Verifications:
         *,
         verify: Callable[[Credential], Verdict],
         known: Callable[[bytes], bool],
-        store: Callable[[bytes, Verdict], None],
+        lately: Mapping[bytes, object],
+        store: Callable[[bytes, Verdict, bool], Remembered | None],
+        ended: Callable[[Verification, Answer], None],
         concurrency: int,
         timeout: float,
         breaker: Breaker,
     ) -> None:
         self._verify = verify
-        self._known = known
+        self._is_known = known
+        self._lately = lately
         self._store = store
+        self._ended = ended
         self._concurrency = concurrency
         self._timeout = timeout
         self._breaker = breaker
         self._changed = threading.Condition()
         self._under_way: dict[bytes, Verification] = {}
-        self._queue: deque[Verification] = deque()
-        self._started = 0
-        self._threads = 0
-        self._idle = 0
+        self._lanes: Lanes[Verification] = Lanes(most=_MOST_WAITING, patience=timeout)
+        self._ready: deque[Verification] = deque()
+        self._running = self._running_others = 0
+        self._started = self._threads = self._idle = 0
         self._closed = False
 
-    def join(self, fingerprint: bytes, credential: Credential) -> Verification | None:
+    def join(
+        self,
+        fingerprint: bytes,
+        credential: Credential,
+        *,
+        peer: str = "",
+        mine: bool = False,
+        until: float | None = None,
+    ) -> Joined | None:
         """The verification of this fingerprint: the one under way, or a new one.
 
+        :param peer: where the request comes from; networks take turns.
+        :param mine: whether the caller would run a new one himself.
+        :param until: the monotonic second until which the caller waits; None: one deadline from now.
         :returns: None where a verdict was remembered just now, so that nobody need ask.
-        :raises Overloaded: the queue is full, or the breaker is open.
+        :raises Overloaded: there is no room to wait, or the breaker is open.
         """
         with self._changed:
+            now = time.monotonic()
+            deadline = now + self._timeout if until is None else until
             earlier = self._under_way.get(fingerprint)
-            if earlier is not None and earlier.answers_newcomers():
-                return earlier
+            if earlier is not None and earlier.answers_newcomers(now):
+                if earlier.started is None:  # it is given up with the last who waits for it
+                    earlier.deadline = max(earlier.deadline, deadline)
+                return Joined(earlier, mine=False)
             # A caller may have looked into the cache just before the last verification ended.
-            if self._known(fingerprint):
+            if self._is_known(fingerprint):
                 return None
-            if self._closed or len(self._queue) >= self._concurrency * _QUEUE_FACTOR:
-                raise Overloaded("queue_full")
-            if not self._breaker.admits():
+            if self._closed:
+                raise Overloaded("closed")
+            known = fingerprint in self._lately
+            if not self._breaker.admits(known=known):
                 raise Overloaded("breaker_open", self._breaker.retry_after())
             if earlier is not None:
                 earlier.overdue = None  # it has ended, and would be kept alive
-            deadline = time.monotonic() + self._timeout
-            verification = Verification(fingerprint, credential, deadline, overdue=earlier)
-            self._under_way[fingerprint] = verification
-            self._started += 1
-            self._queue.append(verification)
-            if self._idle >= len(self._queue):
-                self._changed.notify()
-            elif self._threads < self._concurrency:
-                self._threads += 1
-                threading.Thread(target=self._work, name="apikey-guard", daemon=True).start()
-            return verification
+            verification = Verification(fingerprint, credential, deadline, known=known, overdue=earlier)
+            if mine:
+                verification.turn = Future()
+                verification.turn.set_running_or_notify_cancel()
+            late = []
+            dropped = self._lanes.put(verification, known=known, peer=peer)
+            if dropped is not verification:
+                self._under_way[fingerprint] = verification
+                self._started += 1
+                late = self._give_places()
+        for other in late:
+            self._end(other, Overloaded("no_thread" if other.placed else "no_place"))
+        if dropped is not None:
+            self._end(dropped, Overloaded("queue_full"))
+            if dropped is verification:
+                raise Overloaded("queue_full")
+        return Joined(verification, mine)
 
     def revoke(self, fingerprint: bytes | None) -> None:
         """Answers already on their way are not remembered, and nobody new waits for them (V-11).
@@ -140,23 +222,30 @@ class Verifications:
                     verification.revoked = True
                     verification = verification.overdue
 
-    def remember(self, verification: Verification, verdict: Verdict) -> None:
-        """Store a verdict unless the key was revoked while it was on its way, or a later one is known."""
-        with self._changed:
-            if not verification.revoked:
-                self._store(verification.fingerprint, verdict)
-            if verification.overdue is not None:
-                verification.overdue.revoked = True
-
     def close(self) -> None:
         """Start nothing more and let the threads end. May be called twice."""
         with self._changed:
             self._closed = True
-            abandoned = list(self._queue)
-            self._queue.clear()
+            abandoned = [*self._lanes.clear(), *self._ready]
+            self._ready.clear()
             self._changed.notify_all()
         for verification in abandoned:
-            self._end(verification, KeyServiceUnavailable("closed"))
+            self._end(verification, Overloaded("closed"))
+
+    def took_all_its_time(self, verification: Verification) -> bool:
+        """Whether the key service was asked and gave no answer within its whole deadline.
+
+        The breaker is told now, as nobody knows whether it ever ends.
+        """
+        started = verification.started
+        if started is None or time.monotonic() - started < self._timeout - _TOLERANCE:
+            return False
+        with self._changed:
+            first, verification.told = not verification.told, True
+        if first and not verification.ended:
+            self._breaker.failed(verification.fingerprint, "timeout", known=verification.known)
+            self._ended(verification, KeyServiceUnavailable("timeout"))
+        return True
 
     @property
     def under_way(self) -> int:
@@ -170,55 +259,228 @@ class Verifications:
 
     @property
     def threads(self) -> int:
-        """How many threads there are to run them."""
+        """How many threads of the pool there are."""
         return self._threads
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._idle += 1
-                while not self._queue and not self._closed:
-                    self._changed.wait()
-                self._idle -= 1
-                if not self._queue:
-                    self._threads -= 1
-                    return
-                verification = self._queue.popleft()
-            self._run(verification)
-            # A thread that waits for work shall not keep the last credential alive (K-06).
-            del verification
+    # -- places --------------------------------------------------------------------------------
 
-    def _run(self, verification: Verification) -> None:
-        credential, verification.credential = verification.credential, None
-        if credential is None or time.monotonic() > verification.deadline:
-            # It stood in the queue until nobody waited: asking now would only add to the load.
-            self._end(verification, KeyServiceUnavailable("timeout", "waited in the queue too long"))
+    def _give_places(self) -> list[Verification]:
+        """Let those who are next begin; returns those for whom nobody waits any more. Under the lock."""
+        late: list[Verification] = []
+        kept = max(1, self._concurrency // _KEPT_SHARE) if self._lately and self._concurrency > 1 else 0
+        now = time.monotonic()
+        while self._running < self._concurrency:
+            others = self._running_others < self._concurrency - kept
+            verification = self._lanes.take(now, others=others)
+            if verification is None:
+                break
+            if verification.ended:
+                continue
+            if now > verification.deadline:
+                late.append(verification)
+                continue
+            verification.placed = True
+            self._running += 1
+            self._running_others += not verification.known
+            if verification.turn is not None:
+                _wake(verification)
+            elif not self._into_pool(verification):
+                late.append(verification)
+        return late
+
+    def _into_pool(self, verification: Verification) -> bool:
+        """Have a thread run it; False where the system gives none and there is none. Under the lock."""
+        self._ready.append(verification)
+        if self._idle >= len(self._ready):
+            self._changed.notify()
+        elif self._threads < self._concurrency:
+            self._threads += 1
+            try:
+                threading.Thread(target=self._work, name="apikey-guard", daemon=True).start()
+            except (RuntimeError, MemoryError):
+                self._threads -= 1
+                if not self._threads:
+                    self._ready.remove(verification)
+                    return False
+        return True
+
+    def _work(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    self._idle += 1
+                    try:
+                        while not self._ready and not self._closed:
+                            self._changed.wait()
+                    finally:
+                        self._idle -= 1
+                    if not self._ready:
+                        return
+                    verification = self._ready.popleft()
+                self._run(verification, self._verify)
+                # A thread that waits for work shall not keep the last credential alive (K-06).
+                del verification
+        finally:
+            with self._changed:
+                self._threads -= 1
+                # Where this thread was ended from outside, another one does what is left.
+                if self._ready:
+                    self._into_pool(self._ready.pop())
+
+    # -- running -------------------------------------------------------------------------------
+
+    def run_here(self, verification: Verification, verify: Callable[[Credential], Verdict]) -> None:
+        """Run one's own verification in this thread, as soon as it has a place."""
+        turn = verification.turn
+        if turn is None:
             return
         try:
-            verdict = self._verify(credential)
-            if not isinstance(verdict, Verdict):
-                raise KeyServiceUnavailable("error", "the key service returned no Verdict")
-            self._breaker.succeeded()
-            self.remember(verification, verdict)
-        except RateLimited as error:
-            self._breaker.succeeded()
-            self._end(verification, error)
-        except VerificationError as error:
-            self._breaker.failed()
-            self._end(verification, error)
-        except BaseException as error:  # noqa: BLE001 - whatever a key service raises, callers must be told
-            self._breaker.failed()
-            logger.error("the key service raised %s: counted as unavailable", type(error).__name__)
-            self._end(verification, KeyServiceUnavailable("error", type(error).__name__))
+            turn.exception(self._timeout)
+        except TimeoutError:
+            self.hand_over(verification)
+        except BaseException:
+            self.hand_over(verification)
+            raise
         else:
-            self._end(verification, verdict)
+            self._run(verification, verify)
 
-    def _end(self, verification: Verification, outcome: Verdict | VerificationError) -> None:
+    async def run_on_loop(
+        self,
+        verification: Verification,
+        verify: Callable[[Credential], Awaitable[Verdict]],
+        *,
+        within: float | None,
+    ) -> None:
+        """Run one's own verification on this event loop, as soon as it has a place.
+
+        :param within: seconds after which it is cancelled, or None where that is not possible.
+        """
+        turn = verification.turn
+        if turn is None:
+            return
+        try:
+            await asyncio.wait([asyncio.wrap_future(turn)], timeout=self._timeout)
+        except BaseException:
+            self.hand_over(verification)
+            raise
+        if not turn.done():
+            self.hand_over(verification)
+            return
+        credential = self._begin(verification)
+        if credential is None:
+            return
+        answer: object = None
+        scope = asyncio.timeout(within)
+        try:
+            async with scope:
+                answer = await verify(credential)
+        except TimeoutError as error:
+            answer = KeyServiceUnavailable("timeout") if scope.expired() else error
+        except (asyncio.CancelledError, GeneratorExit) as error:
+            answer = error
+            raise
+        except BaseException as error:  # noqa: BLE001 - as in _run
+            answer = error
+        finally:
+            del credential
+            self._finish(verification, answer)
+
+    def hand_over(self, verification: Verification) -> None:
+        """Leave one's own verification to the pool."""
+        failed = False
         with self._changed:
-            if self._under_way.get(verification.fingerprint) is verification:
-                del self._under_way[verification.fingerprint]
-        if isinstance(outcome, Verdict):
-            verification.future.set_result(outcome)
+            verification.turn = None
+            if verification.placed and not verification.ended and verification.started is None:
+                failed = not self._into_pool(verification)
+        if failed:
+            self._end(verification, Overloaded("no_thread"))
+
+    def _run(self, verification: Verification, verify: Callable[[Credential], Verdict]) -> None:
+        credential = self._begin(verification)
+        if credential is None:
+            return
+        answer: object
+        try:
+            answer = verify(credential)
+        except BaseException as error:  # noqa: BLE001 - whatever a key service raises, callers must be told
+            answer = error
+        del credential
+        self._finish(verification, answer)
+
+    def _begin(self, verification: Verification) -> Credential | None:
+        credential, verification.credential = verification.credential, None
+        now = time.monotonic()
+        if credential is None or verification.ended or now > verification.deadline:
+            # Nobody waits for it any more: asking now would only add to the load.
+            self._end(verification, Overloaded("no_place"))
+            return None
+        verification.started = now
+        verification.deadline = now + self._timeout
+        return credential
+
+    def _finish(self, verification: Verification, answer: object) -> None:
+        """End a verification for which the key service was asked."""
+        outcome: Answer = KeyServiceUnavailable("error", type(answer).__name__)
+        try:
+            if isinstance(answer, Verdict):
+                try:
+                    outcome = self._remember(verification, answer)
+                except UnusableAnswer as error:
+                    outcome = error.with_traceback(None)
+            elif isinstance(answer, VerificationError):
+                # The traceback would keep the key service's frames, and the credential in them, alive.
+                outcome = answer.with_traceback(None)
+            else:
+                logger.error("the key service raised %s: counted as unavailable", type(answer).__name__)
+            self._tell_breaker(verification, outcome)
+        finally:
+            self._end(verification, outcome)
+
+    def _tell_breaker(self, verification: Verification, outcome: Answer) -> None:
+        known = verification.known
+        if not isinstance(outcome, VerificationError) or isinstance(outcome, RateLimited):
+            self._breaker.succeeded(verification.fingerprint)
+        elif tells_of_an_outage(outcome):
+            cause = getattr(outcome, "cause", "error")
+            self._breaker.failed(verification.fingerprint, cause, known=known)
+        elif isinstance(outcome, UnusableAnswer) and known:
+            self._breaker.succeeded(verification.fingerprint)
         else:
-            # The traceback would keep the key service's frames, and the credential in them, alive.
-            verification.future.set_exception(outcome.with_traceback(None))
+            self._breaker.undecided(known=known)
+
+    def _remember(self, verification: Verification, verdict: Verdict) -> Remembered | None:
+        """Store a verdict unless the key was revoked while it was on its way, or a later one is known."""
+        with self._changed:
+            entry = self._store(verification.fingerprint, verdict, not verification.revoked)
+            if verification.overdue is not None:
+                verification.overdue.revoked = True
+        return entry
+
+    def _end(self, verification: Verification, outcome: Answer) -> None:
+        """End a verification, and those for whom nobody waits when its place goes on to them."""
+        ending = [(verification, outcome)]
+        while ending:
+            verification, outcome = ending.pop()
+            with self._changed:
+                if verification.ended:
+                    continue
+                verification.ended, verification.credential = True, None
+                if self._under_way.get(verification.fingerprint) is verification:
+                    del self._under_way[verification.fingerprint]
+                if verification.placed:
+                    self._running -= 1
+                    self._running_others -= not verification.known
+                if verification.started is None:
+                    self._breaker.undecided(known=verification.known)
+                self._ended(verification, outcome)
+                late = self._give_places()
+            ending += [(other, Overloaded("no_thread" if other.placed else "no_place")) for other in late]
+            verification.future.set_result(outcome)
+            _wake(verification)
+
+
+def _wake(verification: Verification) -> None:
+    """Tell the caller who runs it himself that it has a place, or needs none any more."""
+    turn = verification.turn
+    if turn is not None and not turn.done():
+        turn.set_result(None)

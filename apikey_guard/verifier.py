@@ -10,9 +10,11 @@ import asyncio
 import logging
 import os
 import random
+import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from contextlib import suppress
 
 from apikey_guard.assembly import make_key_service
 from apikey_guard.breaker import Breaker
@@ -20,18 +22,28 @@ from apikey_guard.cache.memory import MemoryCache
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Outcome, Question
 from apikey_guard.core.freshness import Lifetimes, Remembered
-from apikey_guard.core.model import Consumer, Credential, Freshness, Verdict
-from apikey_guard.errors import KeyServiceUnavailable, Overloaded, RateLimited, VerificationError
-from apikey_guard.keyservice import KeyService
+from apikey_guard.core.model import Consumer, Freshness, Verdict
+from apikey_guard.errors import (
+    KeyServiceUnavailable,
+    Overloaded,
+    SlowAnswer,
+    UnusableAnswer,
+    VerificationError,
+    tells_of_an_outage,
+)
+from apikey_guard.keyservice import CalledKeyService, KeyService
 from apikey_guard.settings import Settings
-from apikey_guard.verification import Verification, Verifications
+from apikey_guard.verification import Joined, Verification, Verifications
 
 logger = logging.getLogger("apikey_guard")
 
-# Where a stale verdict may serve, a hanging key service costs a caller this many seconds, once.
-_STALE_PATIENCE = 0.25
 # After a failed background verification of a key, the next one waits this many seconds.
 _REFRESH_REST = 1.0
+# So long a credential is not asked about again after an answer about it that could not be used:
+# long enough for one who repeats it at once, short enough for one whose record was put right.
+_UNUSABLE_REST = 1.0
+# The share of a deadline by which a caller waits longer where the answer can only be moments away.
+_LAST_MOMENTS = 0.1
 _SHORTEST_PREFIX = 12
 
 
@@ -39,17 +51,43 @@ class _Process:
     """What belongs to one process: its connection to the key service and what is under way."""
 
     def __init__(self, verifier: Verifier, settings: Settings, clock: Clock) -> None:
-        self.key_service: KeyService = make_key_service(settings, clock)
+        self._settings = settings
+        self._clock = clock
+        self._making = threading.Lock()
+        self._key_service: KeyService | None = None
         # A probe that never reports is given up when its caller has been for some time.
         self.breaker = Breaker(clock, probe_timeout=2 * settings.validator_timeout)
         self.verifications = Verifications(
-            verify=lambda credential: verifier.verify(self.key_service, credential),
+            verify=lambda credential: self.key_service.verify(credential),
             known=verifier.is_fresh,
-            store=verifier.store,
+            lately=verifier.cache.valid,
+            store=verifier.keep,
+            ended=verifier.note,
             concurrency=settings.validator_max_concurrency,
             timeout=settings.validator_timeout,
             breaker=self.breaker,
         )
+
+    @property
+    def key_service(self) -> KeyService:
+        """The key service, made on first use: one that cannot be made is unavailable like any other."""
+        with self._making:
+            if self._key_service is None:
+                self._key_service = make_key_service(self._settings, self._clock)
+            return self._key_service
+
+    @property
+    def hook(self) -> CalledKeyService | None:
+        """The key service of the app's own, if it is one and may be asked by callers themselves."""
+        if self._settings.key_service is None or self._settings.key_service_in_pool:
+            return None
+        made = self.key_service
+        return made if isinstance(made, CalledKeyService) else None
+
+    def close(self) -> None:
+        self.verifications.close()
+        if self._key_service is not None:
+            self._key_service.close()
 
 
 class Verifier:
@@ -73,7 +111,7 @@ class Verifier:
             negative_max_entries=settings.negative_max_entries,
         )
         self._processes: dict[int, _Process] = {}
-        self._failing = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # -- answers -------------------------------------------------------------------------------
 
@@ -83,16 +121,18 @@ class Verifier:
         now = self._monotonic()
         entry = self.cache.valid.get(fingerprint)
         freshness = None if entry is None else entry.freshness(now, self._clock.time())
-        if freshness is Freshness.STALE:
-            return question._replace(stale=entry), None
-        if freshness is not None:
-            if freshness is Freshness.REFRESH:
-                self._refresh(question)
+        if freshness is Freshness.REFRESH and entry is not None:
+            self._refresh(question, entry)
+        if freshness in {Freshness.FRESH, Freshness.REFRESH}:
             return question, Outcome(entry, freshness)
         until = self.cache.invalid.get(fingerprint)
         if until is not None and now < until:
             return question, Outcome(freshness=Freshness.FRESH)
-        return question, None
+        until = self.cache.unusable.get(fingerprint)
+        if until is not None and now < until:
+            error = UnusableAnswer("content", "so it was a moment ago", retry_after=until - now)
+            return question, Outcome(error=error)
+        return (question if freshness is None else question._replace(stale=entry)), None
 
     def is_fresh(self, fingerprint: bytes) -> bool:
         """Whether a verdict is remembered that is not due for refresh."""
@@ -104,118 +144,181 @@ class Verifier:
         return until is not None and now < until
 
     def ask(self, question: Question) -> Outcome:
-        """The outcome of a question, at the latest when the caller's deadline ends."""
-        started = self._start(question)
+        """The outcome of a question, at the latest when the caller's deadline ends.
+
+        A hook that runs in the caller's own thread ends when it ends.
+        """
+        until = time.monotonic() + self._settings.validator_timeout
+        process = self._process()
+        hook = process.hook
+        started = self._start(question, until, mine=hook is not None and hook.here is not None)
         if isinstance(started, Outcome):
             return started
-        verification, patience = started
-        try:
+        verification, mine = started
+        if mine and hook is not None and hook.here is not None:
+            process.verifications.run_here(verification, hook.here)
+        while not verification.future.done() and (left := self._left(question, verification, until)) > 0:
             # Unlike result(), this does not raise one exception in many threads.
-            verification.future.exception(patience)
-        except TimeoutError:
-            self._failing = True
+            with suppress(TimeoutError):
+                verification.future.exception(left)
         return self._outcome(question, verification)
 
     async def ask_async(self, question: Question) -> Outcome:
         """As :meth:`ask`, without blocking the event loop."""
-        started = self._start(question)
+        until = time.monotonic() + self._settings.validator_timeout
+        process = self._process()
+        hook = process.hook
+        started = self._start(question, until, mine=hook is not None and hook.on_loop is not None)
         if isinstance(started, Outcome):
             return started
-        verification, patience = started
+        verification, mine = started
+        if mine and hook is not None and hook.on_loop is not None:
+            # A task of its own: a caller that is cancelled takes nothing away from the others.
+            within = None if hook.holds else self._settings.validator_timeout
+            task = asyncio.create_task(
+                process.verifications.run_on_loop(verification, hook.on_loop, within=within)
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            if hook.holds:
+                await asyncio.wait([task])
         future = asyncio.wrap_future(verification.future)
-        future.add_done_callback(_retrieve)
-        # wait() leaves the future alone when it times out and when its caller is cancelled.
-        await asyncio.wait([future], timeout=patience)
-        if not verification.future.done():
-            self._failing = True
+        while not verification.future.done() and (left := self._left(question, verification, until)) > 0:
+            # wait() leaves the future alone when it times out and when its caller is cancelled.
+            await asyncio.wait([future], timeout=left)
         return self._outcome(question, verification)
 
     def ask_later(self, question: Question, tell: Callable[[Question, Outcome], None]) -> None:
         """Have a question answered in the background and told to ``tell`` then."""
-        started = self._start(question)
+        started = self._start(question, None, mine=False)
         if isinstance(started, Outcome):
             tell(question, started)
             return
-        verification, _ = started
+        verification = started.verification
         verification.future.add_done_callback(lambda _: tell(question, self._outcome(question, verification)))
 
-    def _start(self, question: Question) -> Outcome | tuple[Verification, float]:
-        """The verification to wait for and the seconds to wait, or the outcome at once."""
+    def _start(self, question: Question, until: float | None, *, mine: bool) -> Outcome | Joined:
+        """The verification to wait for, or the outcome at once."""
         process = self._process()
-        stale = question.stale
-        if stale is not None and (self._failing or process.breaker.is_open):
-            self._refresh(question)
+        fingerprint, stale = question.fingerprint, question.stale
+        rests_until = self.cache.failed.get(fingerprint)
+        # What may serve stale does so at once where the last verification of this very key failed,
+        # or the breaker is open; and then one is under way behind it, or failed a moment ago.
+        at_once = stale is not None and (rests_until is not None or process.breaker.is_open)
+        if at_once and rests_until is not None and self._monotonic() < rests_until:
             return Outcome(stale, Freshness.STALE)
         try:
-            verification = process.verifications.join(question.fingerprint, question.credential)
+            joined = process.verifications.join(
+                fingerprint,
+                question.credential,
+                peer=question.peer,
+                mine=mine and not at_once,
+                until=None if at_once else until,
+            )
         except Overloaded as error:
-            return Outcome(error=error) if stale is None else Outcome(stale, Freshness.STALE)
-        if verification is None:
+            if at_once and error.cause == "breaker_open":
+                return Outcome(stale, Freshness.STALE)
+            return Outcome(error=error)
+        if joined is None:
             question, outcome = self.known(question)
-            return self._start(question) if outcome is None else outcome
-        return verification, self._settings.validator_timeout if stale is None else _STALE_PATIENCE
+            return self._start(question, until, mine=mine) if outcome is None else outcome
+        return Outcome(stale, Freshness.STALE) if at_once else joined
+
+    def _left(self, question: Question, verification: Verification, until: float) -> float:
+        """Seconds for which a caller goes on waiting.
+
+        One with a stale verdict is served as soon as the key service took its whole deadline, and
+        waits a moment longer for that where it comes just after his own.
+        """
+        now = time.monotonic()
+        if question.stale is None:
+            return until - now
+        last = until + self._settings.validator_timeout * _LAST_MOMENTS
+        started = verification.started
+        if started is None:  # it may begin at any moment, so the longer wait comes second
+            return until - now if now < until else last - now
+        its_end = started + self._settings.validator_timeout
+        return (its_end if its_end <= last else until) - now
 
     def _outcome(self, question: Question, verification: Verification) -> Outcome:
         """How a verification ended, or did not end, for one of those who waited for it."""
-        future, stale = verification.future, question.stale
-        error = future.exception() if future.done() else KeyServiceUnavailable("timeout")
-        if error is None:
-            verdict = future.result()
-            return Outcome(self._entry(verdict) if verdict.valid else None)
-        if stale is not None and not isinstance(error, RateLimited):
-            return Outcome(stale, Freshness.STALE)
-        return Outcome(
-            error=error if isinstance(error, VerificationError) else KeyServiceUnavailable("error")
-        )
+        process = self._process()
+        answer: Remembered | VerificationError | None
+        if verification.future.done():
+            answer = verification.future.result()
+        elif process.verifications.took_all_its_time(verification):
+            answer = KeyServiceUnavailable("timeout")
+        elif verification.started is None:
+            answer = Overloaded("no_place")
+        else:
+            answer = SlowAnswer()
+        if not isinstance(answer, VerificationError):
+            return Outcome(answer)
+        failed = tells_of_an_outage(answer) or (isinstance(answer, Overloaded) and process.breaker.is_open)
+        if question.stale is not None and failed:
+            return Outcome(question.stale, Freshness.STALE)
+        return Outcome(error=answer)
 
-    def _refresh(self, question: Question) -> None:
-        """Start a background verification, unless the last one of this key failed just now."""
+    def _refresh(self, question: Question, entry: Remembered) -> None:
+        """Start a background verification of an entry, which is simply fresh until that has ended."""
         fingerprint = question.fingerprint
-        if self.cache.rests(fingerprint, self._monotonic()):
-            return
-        try:
-            verification = self._process().verifications.join(fingerprint, question.credential)
-        except Overloaded:
-            return
-        if verification is None:
-            return
-
-        def rest(future: Future[Verdict]) -> None:
-            if future.exception() is not None:
-                self.cache.rest(fingerprint, self._monotonic() + _REFRESH_REST)
-
-        verification.future.add_done_callback(rest)
+        now = self._monotonic()
+        rest = self.cache.failed.get(fingerprint)
+        postponed = entry.postponed(now + _REFRESH_REST)
+        if rest is None or rest <= now:
+            try:
+                if self._process().verifications.join(fingerprint, question.credential) is not None:
+                    postponed = entry.postponed(None)
+            except Overloaded:
+                pass
+        self.cache.swap(fingerprint, entry, postponed)
 
     # -- verdicts ------------------------------------------------------------------------------
 
-    def verify(self, key_service: KeyService, credential: Credential) -> Verdict:
-        """Ask the key service, and note whether it is known to fail."""
-        try:
-            verdict = key_service.verify(credential)
-        except RateLimited:
-            self._failing = False
-            raise
-        except BaseException:
-            self._failing = True
-            raise
-        self._failing = False
-        return verdict
+    def note(self, verification: Verification, answer: Remembered | VerificationError | None) -> None:
+        """Note how a verification ended, for those who ask about the same credential next."""
+        fingerprint = verification.fingerprint
+        if tells_of_an_outage(answer if isinstance(answer, VerificationError) else None):
+            if verification.known:
+                until = self._monotonic() + _REFRESH_REST
+                self.cache.rest(fingerprint, until)
+                self._postpone(fingerprint, until)
+            return
+        self.cache.answered(fingerprint)
+        if isinstance(answer, VerificationError) and verification.known:
+            self._postpone(fingerprint, self._monotonic() + _REFRESH_REST)
+        if isinstance(answer, UnusableAnswer):
+            self.cache.put_unusable(fingerprint, self._monotonic() + _UNUSABLE_REST)
 
-    def store(self, fingerprint: bytes, verdict: Verdict) -> None:
-        """Remember a verdict, as long as the settings and the key service say."""
-        entry = self._entry(verdict) if verdict.valid else None
+    def _postpone(self, fingerprint: bytes, until: float) -> None:
+        """Have a refresh that failed tried again, then."""
+        entry = self.cache.valid.get(fingerprint)
+        if entry is not None:
+            self.cache.swap(fingerprint, entry, entry.postponed(until))
+
+    def store(self, fingerprint: bytes, verdict: Verdict) -> Remembered | None:
+        """Remember a verdict, as long as the settings and the key service say; what is kept of it."""
+        return self.keep(fingerprint, verdict, True)
+
+    def keep(self, fingerprint: bytes, verdict: Verdict, remembered: bool) -> Remembered | None:
+        """What is kept of a verdict.
+
+        :param remembered: whether it is remembered, too.
+        """
+        chance = random.random()  # noqa: S311 - spreads load, hides nothing
+        now = self._monotonic()
+        entry = None
+        if verdict.valid:
+            entry = self._lifetimes.remember(verdict, now=now, wall_time=self._clock.time(), chance=chance)
+        if not remembered:
+            return entry
         if entry is not None:
             self.cache.put_valid(fingerprint, entry)
-            return
-        chance = random.random()  # noqa: S311 - spreads load, hides nothing
-        until = self._lifetimes.invalid_until(verdict, now=self._monotonic(), chance=chance)
-        self.cache.put_invalid(fingerprint, until)
-
-    def _entry(self, verdict: Verdict) -> Remembered | None:
-        chance = random.random()  # noqa: S311 - spreads load, hides nothing
-        return self._lifetimes.remember(
-            verdict, now=self._monotonic(), wall_time=self._clock.time(), chance=chance
-        )
+        else:
+            self.cache.put_invalid(
+                fingerprint, self._lifetimes.invalid_until(verdict, now=now, chance=chance)
+            )
+        return entry
 
     # -- revocation ----------------------------------------------------------------------------
 
@@ -260,7 +363,6 @@ class Verifier:
         process = self._processes.get(pid)
         if process is None:
             self.cache.renew_lock()
-            self._failing = False
             # setdefault lets one of two racing threads win; the loser's has no thread or socket yet.
             process = self._processes.setdefault(pid, _Process(self, self._settings, self._clock))
             _after_fork(self)
@@ -277,8 +379,7 @@ class Verifier:
         """Let go of threads and sockets. May be called twice; then only what is remembered is answered."""
         process = self._processes.get(os.getpid())
         if process is not None:
-            process.verifications.close()
-            process.key_service.close()
+            process.close()
 
     def stats(self) -> Mapping[str, int | bool]:
         """Entries, threads and verifications of this process, with stable names."""
@@ -303,9 +404,3 @@ def _after_fork(verifier: Verifier) -> None:
             alive.forget_process()
 
     os.register_at_fork(after_in_child=forget)
-
-
-def _retrieve(future: asyncio.Future[Verdict]) -> None:
-    """Look at the outcome, so that asyncio does not report an exception that nobody waited for."""
-    if not future.cancelled():
-        future.exception()

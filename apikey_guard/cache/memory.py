@@ -9,39 +9,42 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from itertools import islice
-from typing import TypeVar
-
-import cachetools
+from typing import Generic, TypeVar
 
 from apikey_guard.core.freshness import Remembered
 
 V = TypeVar("V")
 
+# A failure of one key service concerns few keys before the breaker opens; beyond that, the oldest
+# are forgotten, whose callers then wait for a verification once more.
+_MOST_MARKS = 4096
 
-class OldestFirst(cachetools.Cache[bytes, V]):
+
+class OldestFirst(dict[bytes, V], Generic[V]):
     """Drops what was verified longest ago, some at a time.
 
     A hit writes nothing: a key in use is verified again before its ttl ends and so moves to the
     young end by itself. That spares the hit path a lock, and each entry the 100 bytes of a
-    linked list.
+    linked list. Reading is one step of a dict: what another thread drops is there, or is not.
+
+    :param most: how many it holds.
     """
 
-    def popitem(self) -> tuple[bytes, V]:
-        # A dict finds its oldest key by walking over the removed ones; dropping several in one
-        # walk keeps the cost of one removal constant (threat D-07).
-        oldest = list(islice(self, max(1, min(64, int(self.maxsize) // 64))))
-        if not oldest:
-            raise KeyError("the cache is empty")
-        for key in oldest[1:]:
-            del self[key]
-        return oldest[0], self.pop(oldest[0])
+    __slots__ = ("most",)
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
 
     def put(self, key: bytes, value: V) -> None:
-        """Store as the youngest. A size of 0 stores nothing."""
-        if self.maxsize < 1:
+        """Store as the youngest. A size of 0 stores nothing. Under a lock."""
+        if self.most < 1:
             return
-        if key in self:
-            del self[key]
+        if self.pop(key, None) is None and len(self) >= self.most:
+            # A dict finds its oldest key by walking over the removed ones; dropping several in one
+            # walk keeps the cost of one removal constant (threat D-07).
+            for oldest in list(islice(self, max(1, min(64, self.most // 64)))):
+                del self[oldest]
         self[key] = value
 
 
@@ -55,7 +58,10 @@ class MemoryCache:
     def __init__(self, *, max_entries: int, negative_max_entries: int) -> None:
         self.valid: OldestFirst[Remembered] = OldestFirst(max_entries)
         self.invalid: OldestFirst[float] = OldestFirst(negative_max_entries)
-        self._resting: OldestFirst[float] = OldestFirst(1024)
+        # By fingerprint, the monotonic second at which it may be asked about again: where the last
+        # verification of a credential failed, and where the answer about it could not be used.
+        self.failed: OldestFirst[float] = OldestFirst(_MOST_MARKS)
+        self.unusable: OldestFirst[float] = OldestFirst(_MOST_MARKS)
         self._lock = threading.Lock()
 
     def renew_lock(self) -> None:
@@ -74,15 +80,27 @@ class MemoryCache:
             self.valid.pop(fingerprint, None)
             self.invalid.put(fingerprint, until)
 
-    def rest(self, fingerprint: bytes, until: float) -> None:
-        """Note that a background verification failed; the next one waits until then."""
+    def swap(self, fingerprint: bytes, entry: Remembered, successor: Remembered) -> None:
+        """Put an entry in the place of another one, if that is still there."""
         with self._lock:
-            self._resting.put(fingerprint, until)
+            if self.valid.get(fingerprint) is entry:
+                self.valid[fingerprint] = successor
 
-    def rests(self, fingerprint: bytes, now: float) -> bool:
-        """Whether a background verification failed so recently that the next one waits."""
-        until = self._resting.get(fingerprint)
-        return until is not None and now < until
+    def rest(self, fingerprint: bytes, until: float) -> None:
+        """Note that a verification failed; the next one in the background waits until then."""
+        with self._lock:
+            self.failed.put(fingerprint, until)
+
+    def put_unusable(self, fingerprint: bytes, until: float) -> None:
+        """Note that the answer about a credential could not be used; it is asked again then."""
+        with self._lock:
+            self.unusable.put(fingerprint, until)
+
+    def answered(self, fingerprint: bytes) -> None:
+        """Forget that a verification failed."""
+        if fingerprint in self.failed:
+            with self._lock:
+                self.failed.pop(fingerprint, None)
 
     def drop(self, matches: Callable[[bytes, Remembered | None], bool]) -> int:
         """Forget the entries that match; an invalid one is shown without a consumer.
@@ -102,12 +120,14 @@ class MemoryCache:
         """Forget one fingerprint. Returns how many valid entries were dropped."""
         with self._lock:
             self.invalid.pop(fingerprint, None)
+            self.failed.pop(fingerprint, None)
+            self.unusable.pop(fingerprint, None)
             return 0 if self.valid.pop(fingerprint, None) is None else 1
 
     def clear(self) -> int:
         """Forget everything. Returns how many valid entries were dropped."""
         with self._lock:
             dropped = len(self.valid)
-            self.valid.clear()
-            self.invalid.clear()
+            for store in (self.valid, self.invalid, self.failed, self.unusable):
+                store.clear()
         return dropped

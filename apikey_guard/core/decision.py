@@ -24,11 +24,12 @@ from apikey_guard.core.routing import (
     readings,
 )
 from apikey_guard.core.standin import is_standin
-from apikey_guard.errors import Overloaded, RateLimited, VerificationError
+from apikey_guard.errors import Overloaded, RateLimited, UnusableAnswer, VerificationError
 
 # APIs are asked for the same paths again and again; a quarter of a MiB at most remembers them.
 _REMEMBERED_PATHS = 1024
 _REMEMBERED_LENGTH = 128
+_OVERLOADED = frozenset({"queue_full", "no_place", "no_thread"})
 _STRICTNESS: Mapping[str, int] = {"enforce": 2, "monitor": 1, "off": 0}
 
 
@@ -123,12 +124,14 @@ class Question(NamedTuple):
     :param credential: what the request presents.
     :param fingerprint: its SHA-256.
     :param stale: what is remembered of it and may serve if the key service is unavailable.
+    :param peer: the network it comes from, where the key is not known; takes turns with others.
     """
 
     rule: Rule
     credential: Credential
     fingerprint: bytes
     stale: Remembered | None = None
+    peer: str = ""
 
 
 class Outcome(NamedTuple):
@@ -250,7 +253,9 @@ def conclude(question: Question, outcome: Outcome) -> Decision:
             _reason_of(error),
             fingerprint,
             route=rule.label,
-            retry_after=error.retry_after if isinstance(error, RateLimited | Overloaded) else None,
+            retry_after=error.retry_after
+            if isinstance(error, RateLimited | Overloaded | UnusableAnswer)
+            else None,
         )
     if entry is None:
         return Deny(Reason.INVALID_CREDENTIAL, fingerprint, outcome.freshness, rule.label)
@@ -273,6 +278,6 @@ def lacking(
 def _reason_of(error: VerificationError) -> Reason:
     if isinstance(error, RateLimited):
         return Reason.RATE_LIMITED
-    if isinstance(error, Overloaded) and error.cause == "queue_full":
+    if isinstance(error, Overloaded) and error.cause in _OVERLOADED:
         return Reason.OVERLOADED
     return Reason.KEY_SERVICE_UNAVAILABLE

@@ -66,6 +66,12 @@ class Remembered(Consumer):
             return Freshness.REFRESH
         return Freshness.STALE if age < self.lead + self.grace else None
 
+    def postponed(self, until: float | None) -> Remembered:
+        """The same, due for refresh no earlier than then, or None: not before it is stale anyway."""
+        end = self.refresh_at + self.lead
+        due = end if until is None else min(until, end)
+        return replace(self, refresh_at=due, lead=end - due)
+
 
 class Lifetimes:
     """What the settings say about ages, applied to verdicts.

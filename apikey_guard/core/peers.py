@@ -75,6 +75,14 @@ class Peers:
         return any(address in network for network in self._trusted)
 
 
+def network_of(address: str) -> str:
+    """Whom an address belongs to: itself, or its /64 where it is one of IPv6, which one caller has."""
+    if ":" not in address:
+        return address
+    found = _plain_address(address)
+    return address if found is None or found.version == 4 else str(ip_network((int(found) >> 64 << 64, 64)))
+
+
 def address_of(text: str) -> IPv4Address | IPv6Address | None:
     """The address that a text names, with a port, brackets or a zone around it; None for none."""
     text = text.strip(" \t")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from asgiref.sync import async_to_sync, sync_to_async
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -13,15 +14,14 @@ from django.core.signals import setting_changed
 from django.db import close_old_connections
 from django.utils.module_loading import import_string
 
-from apikey_guard.assembly import make_key_service
-from apikey_guard.clock import SYSTEM_CLOCK
+from apikey_guard.assembly import called_key_service
 from apikey_guard.core.extraction import environ_key
 from apikey_guard.core.headers import IDENTITY_HEADERS
 from apikey_guard.core.hiding import URL_HEADERS
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Guard
-from apikey_guard.keyservice import KeyService
+from apikey_guard.keyservice import CalledKeyService
 from apikey_guard.settings import Settings, load_settings
 from apikey_guard.settings_sources import HOOKS
 
@@ -90,14 +90,26 @@ def own_setting(name: str) -> object:
 
 
 class _WithConnections:
-    """A key service that may use Django's database from the guard's threads.
+    """A key service that may use Django's database, however it is asked.
 
-    Django lets go of outdated connections at the start and end of each request, which these
-    threads never see.
+    Django lets go of outdated connections at the start and end of each request, which threads of
+    the guard never see. In the caller's own thread they are the caller's: a transaction may be open.
+
+    :param key_service: the hook of the settings.
     """
 
-    def __init__(self, key_service: KeyService) -> None:
+    def __init__(self, key_service: CalledKeyService) -> None:
         self._key_service = key_service
+        here, on_loop = key_service.here, key_service.on_loop
+        self.in_pool = here is None and on_loop is None
+        # What runs in a thread that Django chooses cannot be cancelled.
+        self.holds = on_loop is None
+        self.verify_here = here
+        self.verify_async = on_loop
+        if here is None and on_loop is not None:
+            self.verify_here = async_to_sync(on_loop)
+        if here is not None and on_loop is None:
+            self.verify_async = sync_to_async(here, thread_sensitive=True)
 
     def verify(self, credential: Credential) -> Verdict:
         close_old_connections()
@@ -117,7 +129,7 @@ def make_guard() -> Guard:
     """
     settings = read_settings()
     if settings.key_service is not None:
-        own = _WithConnections(make_key_service(settings, SYSTEM_CLOCK))
+        own = _WithConnections(called_key_service(settings.key_service, settings))
         settings = replace(settings, key_service=own)
     return Guard(settings)
 

@@ -2,7 +2,7 @@
 
 ``json.loads`` takes NaN, the last of two equal members and any top-level type, and what it returns
 is believed by its truth value all too easily. Everything here raises
-:class:`~apikey_guard.errors.KeyServiceUnavailable` with the cause ``content`` instead of guessing;
+:class:`~apikey_guard.errors.UnusableAnswer` with the cause ``content`` instead of guessing;
 no message repeats a value.
 """
 
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from apikey_guard.core.model import NO_METADATA, NO_SCOPES
-from apikey_guard.errors import KeyServiceUnavailable
+from apikey_guard.errors import UnusableAnswer
 
 Headers = Sequence[tuple[str, str]]
 
@@ -36,9 +36,9 @@ _RFC_3339 = re.compile(
 )
 
 
-def unusable(detail: str) -> KeyServiceUnavailable:
-    """The error for an answer that cannot be used."""
-    return KeyServiceUnavailable("content", detail)
+def unusable(detail: str) -> UnusableAnswer:
+    """The error for an answer about a credential that cannot be used."""
+    return UnusableAnswer("content", detail)
 
 
 def values(headers: Headers, name: str) -> list[str]:

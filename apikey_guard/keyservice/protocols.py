@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from urllib.parse import urlencode
 
 from apikey_guard.core.model import NO_METADATA, NO_SCOPES, Consumer, Credential, Verdict
-from apikey_guard.errors import KeyServiceUnavailable, RateLimited
+from apikey_guard.errors import KeyServiceUnavailable, RateLimited, UnusableAnswer
 from apikey_guard.keyservice import fields
 from apikey_guard.keyservice.fields import MAX_EPOCH_SECONDS, Headers, unusable
 
@@ -28,6 +28,10 @@ _FORM: Final = {**_COMMON, "Content-Type": "application/x-www-form-urlencoded"}
 _JSON_INVALID: Final = frozenset({200, 401, 403, 404, 410, 422})
 _STATUS_INVALID: Final = frozenset({401, 403, 404})
 _REFUSED_US: Final = frozenset({401, 403})
+# Of the text that was sent: malformed, too long, not to be processed.
+_ABOUT_THE_KEY: Final = frozenset({400, 413, 414, 422, 431})
+# Of us, or of the moment.
+_ABOUT_US: Final = frozenset({401, 403, 405, 406, 407, 408, 411, 415, 417, 421, 425, 426, 428, 429})
 # FORBIDDEN and INSUFFICIENT_PERMISSIONS concern the key as such: no permissions are asked about.
 _UNKEY_INVALID: Final = frozenset(
     {"NOT_FOUND", "DISABLED", "EXPIRED", "FORBIDDEN", "INSUFFICIENT_PERMISSIONS"}
@@ -97,21 +101,21 @@ class JsonProtocol:
         status, headers = answer.status, answer.headers
         _no_redirect(status)
         if not fields.is_json(headers):
-            raise _refused_us(status) or _other(status) or unusable("the answer is not JSON")
+            raise _refused_us(status) or _other(status) or _not_json()
         document = fields.json_object(answer.body)
         _check_echo(document, answer.credential)
         if document.get("reason") == "rate_limited":
             raise RateLimited(fields.retry_after(document, headers))
         if "valid" not in document:
-            raise _refused_us(status) or _other(status) or unusable("'valid' is missing")
+            raise _refused_us(status) or _other(status, in_json=True) or unusable("'valid' is missing")
         valid = fields.flag(document, "valid")
         ttl = fields.number(document, "ttl")
         if not valid:
             if status not in _JSON_INVALID:
-                raise _unexpected(status)
+                raise _unexpected(status, in_json=True)
             return Verdict.invalid(ttl=ttl)
         if status != 200:
-            raise _unexpected(status)
+            raise _unexpected(status, in_json=True)
         who = fields.table(document, "consumer")
         consumer = Consumer(
             id=fields.text(who, "id"),
@@ -148,7 +152,7 @@ class StatusProtocol:
     def request(self, credential: Credential) -> KeyRequest:
         value = credential.value
         if not (value.isascii() and value.isprintable()) or value != value.strip():
-            raise KeyServiceUnavailable("error", "the credential cannot be sent in a header")
+            raise UnusableAnswer("error", "the credential cannot be sent in a header")
         return KeyRequest("GET", {**_COMMON, "Accept": "*/*", self._key_header: value})
 
     def verdict(self, answer: KeyAnswer) -> Verdict:
@@ -267,11 +271,12 @@ PROTOCOLS: Final[Mapping[str, Callable[[str], KeyProtocol]]] = MappingProxyType(
 def _document(answer: KeyAnswer) -> Mapping[str, object]:
     """The JSON object of a protocol that answers with 200 and nothing else."""
     _no_redirect(answer.status)
-    error = _refused_us(answer.status) or _other(answer.status)
+    in_json = fields.is_json(answer.headers)
+    error = _refused_us(answer.status) or _other(answer.status, in_json=in_json)
     if error is not None:
         raise error
-    if not fields.is_json(answer.headers):
-        raise unusable("the answer is not JSON")
+    if not in_json:
+        raise _not_json()
     return fields.json_object(answer.body)
 
 
@@ -286,12 +291,22 @@ def _refused_us(status: int) -> KeyServiceUnavailable | None:
     return KeyServiceUnavailable("refused_us", f"status {status}: it refused our own credentials")
 
 
-def _other(status: int) -> KeyServiceUnavailable | None:
-    return None if status == 200 else _unexpected(status)
+def _other(status: int, *, in_json: bool = False) -> KeyServiceUnavailable | None:
+    return None if status == 200 else _unexpected(status, in_json=in_json)
 
 
-def _unexpected(status: int) -> KeyServiceUnavailable:
-    return KeyServiceUnavailable("status", f"status {status}")
+def _unexpected(status: int, *, in_json: bool = False) -> KeyServiceUnavailable:
+    """What a status means that the protocol has no verdict for.
+
+    A server that answers 400 or the like in our own language speaks of what it was asked about;
+    one that is broken, or another one that answers in its place, speaks of itself.
+    """
+    about_the_key = status in _ABOUT_THE_KEY or (in_json and status < 500 and status not in _ABOUT_US)
+    return (UnusableAnswer if about_the_key else KeyServiceUnavailable)("status", f"status {status}")
+
+
+def _not_json() -> KeyServiceUnavailable:
+    return KeyServiceUnavailable("content", "the answer is not JSON")
 
 
 def _check_echo(document: Mapping[str, object], credential: Credential) -> None:
@@ -302,7 +317,7 @@ def _check_echo(document: Mapping[str, object], credential: Credential) -> None:
     if not isinstance(echo, str) or not compare_digest(
         echo.lower().encode("utf-8", "replace"), asked.encode()
     ):
-        raise unusable("the answer is about another key ('key_sha256' differs)")
+        raise KeyServiceUnavailable("content", "the answer is about another key ('key_sha256' differs)")
 
 
 def _unless_ended(verdict: Verdict, wall_time: float) -> Verdict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from apikey_guard.core.model import Consumer, Credential, Verdict
 from apikey_guard.errors import KeyServiceUnavailable
@@ -86,6 +87,9 @@ class FakeKeyService:
 
     :param keys: keys that are valid from the start: names alone, or with their consumers.
     """
+
+    # Asked as a remote service is, which it stands for: whoever waits for it has a deadline.
+    in_pool: ClassVar[bool] = True
 
     def __init__(self, keys: Iterable[str] | Mapping[str, Consumer | None] = ()) -> None:
         self._changed = threading.Condition()

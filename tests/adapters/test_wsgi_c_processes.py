@@ -318,7 +318,8 @@ def test_c08_a_hanging_verification_does_not_keep_a_process_alive() -> None:
     program = """
         import threading
         from apikey_guard import Guard
-        guard = Guard(key_service=lambda credential: threading.Event().wait(60), validator_timeout=0.1)
+        guard = Guard(key_service=lambda credential: threading.Event().wait(60),
+            key_service_in_pool=True, validator_timeout=0.1)
         guard.check({"REQUEST_METHOD": "GET", "QUERY_STRING": "apikey=good"}, "/")
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], timeout=20, capture_output=True)

@@ -92,6 +92,7 @@ ENVIRONMENT = [
     ("choose_origin", "operator:concat", None),
     ("config_file", "", None),
     ("key_service", "operator:not_", None),
+    ("key_service_in_pool", "true", True),
     ("render_rejection", "operator:getitem", None),
     ("on_decision", "operator:contains", None),
 ]

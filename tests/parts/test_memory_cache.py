@@ -85,13 +85,29 @@ def test_what_is_dropped_is_counted_and_the_rest_stays() -> None:
     assert (len(cache.valid), len(cache.invalid)) == (0, 0)
 
 
-def test_a_background_verification_that_failed_rests_until_its_time() -> None:
+def test_marks_of_failures_go_with_an_answer_and_are_bounded() -> None:
     cache = MemoryCache(max_entries=9, negative_max_entries=9)
-    assert not cache.rests(key(1), 10.0)
     cache.rest(key(1), 11.0)
-    assert cache.rests(key(1), 10.9)
-    assert not cache.rests(key(1), 11.0)
-    assert not cache.rests(key(2), 10.0)
+    assert cache.failed.get(key(1)) == 11.0
+    cache.answered(key(1))
+    assert key(1) not in cache.failed
+    for number in range(10_000):
+        cache.rest(key(number), 11.0)
+        cache.put_unusable(key(number), 11.0)
+    assert len(cache.failed) <= 4096
+    assert len(cache.unusable) <= 4096
+
+
+def test_an_entry_is_swapped_only_where_it_still_stands() -> None:
+    cache = MemoryCache(max_entries=9, negative_max_entries=9)
+    first, second = entry(), entry()
+    cache.put_valid(key(1), first)
+    cache.swap(key(1), first, second)
+    cache.swap(key(1), first, entry())
+    assert cache.valid[key(1)] is second
+    cache.put_invalid(key(1), 5.0)
+    cache.swap(key(1), second, first)
+    assert key(1) not in cache.valid
 
 
 def test_c10_threads_never_push_it_over_its_bounds() -> None:
