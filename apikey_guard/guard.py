@@ -234,14 +234,14 @@ class Guard:
         environ[CONSUMER] = None
         environ[DECISION] = deny
         try:
-            rule = self._rule(path, environ)
+            rule = self._plain_rules.get(path) or self._rule(path, environ)
             rule.hiding.hide(environ)
             self._identity.clear(environ)
             self._telling.tell(deny, environ)
             rejection = self._rejections.make(deny, rule, environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
-            rejection = self._rejections.of_fault(self._policy.default)
+            rejection = self._policy.default.wording.of_fault()
         return self._rejections.readable(rejection, environ) if readable else rejection
 
     def unanswered(self, reason: Reason, environ: Environ, path: str) -> Rejection:
@@ -256,7 +256,7 @@ class Guard:
             rejection = self._rejections.make(Deny(reason), self._rule(path, environ), environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
-            rejection = self._rejections.of_fault(self._policy.default)
+            rejection = self._policy.default.wording.of_fault()
         return self._rejections.readable(rejection, environ)
 
     # -- the first step ------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from apikey_guard.core.cors import Cors
 from apikey_guard.core.decision import Rule
-from apikey_guard.core.dialects import DIALECTS
 from apikey_guard.core.model import Deny, Reason, Rejection
 from apikey_guard.settings import Settings
 
@@ -33,7 +32,7 @@ class Rejections:
         """
         if deny.reason is Reason.PREFLIGHT:
             return _ANSWERED
-        rejection = DIALECTS[rule.dialect].reject(deny, locations=rule.extractor.locations, realm=rule.realm)
+        rejection = rule.wording.reject(deny)
         if self._render is None:
             return rejection
         rendered = self._render(rejection, environ)
@@ -48,9 +47,3 @@ class Rejections:
         headers, preflight = rejection.headers, rejection.reason is Reason.PREFLIGHT
         added = self._cors.added(environ, headers, preflight=preflight)
         return replace(rejection, headers=(*headers, *added))
-
-    @staticmethod
-    def of_fault(rule: Rule) -> Rejection:
-        """The response for a fault of ours; it needs nothing that can fail."""
-        deny = Deny(Reason.INTERNAL_ERROR)
-        return DIALECTS["standard"].reject(deny, locations=rule.extractor.locations, realm=rule.realm)

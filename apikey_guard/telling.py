@@ -33,9 +33,8 @@ class Telling:
         :param environ: of its request; None where the request has ended by now.
         """
         self._counters.count(decision)
-        if isinstance(decision, Deny) and decision.reason is not Reason.PREFLIGHT:
-            shown = decision.fingerprint.hex()[:12] if decision.fingerprint else "-"
-            logger.info("denied: %s (route %s, key %s)", decision.reason, decision.route or "-", shown)
+        if isinstance(decision, Deny) and logger.isEnabledFor(logging.INFO):
+            _log(decision)
         if environ is not None:
             self.call_hook(decision, environ)
 
@@ -65,6 +64,12 @@ class Telling:
     def read(self) -> Mapping[str, int]:
         """All counts by name, as :meth:`Counters.read` has them."""
         return self._counters.read()
+
+
+def _log(deny: Deny) -> None:
+    if deny.reason is not Reason.PREFLIGHT:
+        shown = deny.fingerprint.hex()[:12] if deny.fingerprint else "-"
+        logger.info("denied: %s (route %s, key %s)", deny.reason, deny.route or "-", shown)
 
 
 def fault(error: Exception) -> Deny:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from apikey_guard.core.cors import is_preflight, says_more
+from apikey_guard.core.dialects import Wording, wording
 from apikey_guard.core.extraction import Ambiguous, Conflict, Environ, Extractor, Location
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
@@ -59,6 +60,8 @@ class Rule:
     """A route as it holds under one guard's settings; everything looked up is looked up before.
 
     :param hiding: what the app sees of the credential.
+    :param wording: how its refusals look.
+    :param missing: what is said of a request without a credential.
     :param plain: whether requests are decided by their credential alone: required and enforced.
     """
 
@@ -71,8 +74,8 @@ class Rule:
     extractor: Extractor
     hiding: Hiding
     anonymous: str | None
-    dialect: str
-    realm: str
+    wording: Wording
+    missing: Deny
     plain: bool
 
     @classmethod
@@ -98,8 +101,10 @@ class Rule:
             extractor=extractor,
             hiding=Hiding(locations, hide_of(given, defaults)),
             anonymous=given.anonymous,
-            dialect=given.dialect or defaults.dialect,
-            realm=given.realm or defaults.realm,
+            wording=wording(
+                given.dialect or defaults.dialect, extractor.locations, given.realm or defaults.realm
+            ),
+            missing=Deny(Reason.MISSING_CREDENTIAL, route=None if route is None else route.label),
             plain=given.access == "required" and mode == "enforce",
         )
 
@@ -241,7 +246,7 @@ def settle(rule: Rule, found: str | Ambiguous | None) -> Allow | Deny | str:
     if found is None and rule.access == "optional":
         return Allow(route=rule.label, anonymous=True)
     # An empty credential is one that was presented: it opens no optional route.
-    return Deny(Reason.MISSING_CREDENTIAL, route=rule.label)
+    return rule.missing
 
 
 def conclude(question: Question, outcome: Outcome) -> Decision:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol
 
@@ -65,7 +66,7 @@ class Dialect(Protocol):
     """One gateway's way of refusing."""
 
     def reject(self, deny: Deny, *, locations: Sequence[Location], realm: str) -> Rejection:
-        """The response for a Deny.
+        """The response for a Deny: the same whenever reason and whole seconds to wait are.
 
         :param locations: where the route looks for credentials, for the detail and the challenge.
         :param realm: of the challenge (RFC 9110, section 11.5).
@@ -101,6 +102,50 @@ class StandardDialect:
 
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType({"standard": StandardDialect()})
+
+# Routes of one guard share a few wordings; each has a rejection for every reason and some seconds to wait.
+_WORDINGS = 1024
+_REMEMBERED_REJECTIONS = 128
+
+
+class Wording:
+    """How the refusals of some routes look; each one is made once.
+
+    :param dialect: the name of one of the :data:`DIALECTS`.
+    :param locations: as in :meth:`Dialect.reject`, and so is ``realm``.
+    """
+
+    __slots__ = ("_dialect", "_locations", "_made", "_realm")
+
+    def __init__(self, dialect: str, locations: tuple[Location, ...], realm: str) -> None:
+        self._dialect = DIALECTS[dialect]
+        self._locations = locations
+        self._realm = realm
+        self._made: dict[Reason | tuple[Reason, int], Rejection] = {}
+
+    def reject(self, deny: Deny) -> Rejection:
+        """The response for a Deny."""
+        key: Reason | tuple[Reason, int] = deny.reason
+        if deny.retry_after is not None:
+            key = deny.reason, whole_seconds(deny.retry_after)
+        made = self._made.get(key)
+        if made is None:
+            made = self._dialect.reject(deny, locations=self._locations, realm=self._realm)
+            if len(self._made) >= _REMEMBERED_REJECTIONS:
+                self._made = {}
+            self._made[key] = made
+        return made
+
+    def of_fault(self) -> Rejection:
+        """The response for a fault of ours; it needs nothing that can fail."""
+        deny = Deny(Reason.INTERNAL_ERROR)
+        return DIALECTS["standard"].reject(deny, locations=self._locations, realm=self._realm)
+
+
+@lru_cache(_WORDINGS)
+def wording(dialect: str, locations: tuple[Location, ...], realm: str) -> Wording:
+    """One and the same wording for the same words."""
+    return Wording(dialect, locations, realm)
 
 
 def whole_seconds(retry_after: float | None) -> int:

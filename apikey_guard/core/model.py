@@ -223,4 +223,9 @@ class Rejection:
     @property
     def status_line(self) -> str:
         """Code and phrase, as WSGI wants them."""
-        return f"{self.status} {self.PHRASES.get(self.status, 'Error')}"
+        return _STATUS_LINES.get(self.status) or f"{self.status} Error"
+
+
+_STATUS_LINES: Mapping[int, str] = {
+    status: f"{status} {phrase}" for status, phrase in Rejection.PHRASES.items()
+}

@@ -9,7 +9,7 @@ import inspect
 import platform
 import sys
 
-BENCHMARKS = ("wsgi_hit", "memory", "storm", "outage", "flask_hit", "django_hit", "forwarding")
+BENCHMARKS = ("wsgi_hit", "refusals", "memory", "storm", "outage", "flask_hit", "django_hit", "forwarding")
 
 
 def main() -> int:

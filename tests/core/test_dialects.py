@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from apikey_guard.core.dialects import DIALECTS, whole_seconds
+from apikey_guard.core.dialects import DIALECTS, whole_seconds, wording
 from apikey_guard.core.extraction import Location
 from apikey_guard.core.model import Deny, Reason, Rejection
 
@@ -121,3 +121,37 @@ def test_a_malformed_key_looks_exactly_like_an_unknown_one() -> None:
 )
 def test_retry_after_is_whole_seconds_and_never_none(seconds: float | None, shown: int) -> None:
     assert whole_seconds(seconds) == shown
+
+
+# -- made once ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", CONTRACT)
+@pytest.mark.parametrize("retry_after", [None, 0.2, 7.5, float("nan"), float("inf")], ids=str)
+def test_a_rejection_that_was_made_before_is_the_one_that_would_be_made(
+    reason: Reason, retry_after: float | None
+) -> None:
+    deny = Deny(reason, retry_after=retry_after)
+    made = wording("standard", tuple(EVERYWHERE), "shop").reject(deny)
+    assert made == DIALECTS["standard"].reject(deny, locations=EVERYWHERE, realm="shop")
+    # What else a Deny says is not for its caller.
+    again = deny._replace(fingerprint=b"f" * 32, route="r", scopes=frozenset({"s"}))
+    assert wording("standard", tuple(EVERYWHERE), "shop").reject(again) is made
+
+
+def test_rejections_of_other_words_are_others() -> None:
+    deny = Deny(Reason.MISSING_CREDENTIAL)
+    made = {
+        wording("standard", tuple(locations), realm).reject(deny)
+        for locations in (HEADER, EVERYWHERE)
+        for realm in ("shop", "api")
+    }
+    assert len(made) == 4
+
+
+def test_few_rejections_are_kept_however_many_seconds_there_are_to_wait() -> None:
+    words = wording("standard", tuple(HEADER), "many seconds")
+    made = [words.reject(Deny(Reason.RATE_LIMITED, retry_after=float(number))) for number in range(1, 1000)]
+    assert [dict(rejection.headers)["Retry-After"] for rejection in made] == [str(n) for n in range(1, 1000)]
+    kept = [words.reject(Deny(Reason.RATE_LIMITED, retry_after=float(number))) for number in range(1, 1000)]
+    assert sum(new is old for new, old in zip(kept, made, strict=True)) <= 128
