@@ -22,7 +22,7 @@ from apikey_guard.settings import Settings
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-    from apikey_guard.forwarding import Forwarder, Refuse
+    from apikey_guard.forwarding import Forwarder, Recheck, Refuse
     from apikey_guard.origins import OriginClient
 
 
@@ -107,12 +107,18 @@ def hiding_of(settings: Settings) -> Mapping[str, Hide]:
 
 
 def make_forwarder(
-    settings: Settings, clock: Clock, *, app: WSGIApplication | None, refuse: Refuse
+    settings: Settings,
+    clock: Clock,
+    *,
+    app: WSGIApplication | None,
+    refuse: Refuse,
+    recheck: Recheck | None = None,
 ) -> Forwarder | None:
     """What sends requests to the origins of the settings, or None where there are none.
 
     :param app: gets what has no origin; without it, nothing else can answer.
     :param refuse: answers what cannot be forwarded.
+    :param recheck: as for the forwarder.
     :raises SettingsError: there are both an app and an origin for everything.
     """
     default = settings.origin
@@ -148,6 +154,7 @@ def make_forwarder(
         lambda: _make_origins(origins.specs, settings, clock),
         Hop(peers=Peers(settings.trusted_proxies), kept=[environ_key(name) for name in named]),
         refuse=refuse,
+        recheck=recheck,
         app=app,
         choose_origin=settings.choose_origin,
         preserving=[

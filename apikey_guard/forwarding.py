@@ -83,7 +83,16 @@ class UpgradeUnsupported(Exception):
     """The caller wants to speak another protocol on its connection."""
 
 
+class _Rechecked(Exception):
+    """What was allowed for the app is not for the origin that the hook has chosen."""
+
+    def __init__(self, answering: WSGIApplication) -> None:
+        super().__init__()
+        self.answering = answering
+
+
 Refuse = Callable[[Reason, "WSGIEnvironment", "StartResponse"], Iterable[bytes]]
+Recheck = Callable[[Environ], "WSGIApplication | None"]
 
 
 class Forwarder:
@@ -93,6 +102,8 @@ class Forwarder:
     :param make_clients: makes what sends to each origin, by its name; called once in each process.
     :param hop: writes the headers to send on.
     :param refuse: answers a request that cannot be forwarded.
+    :param recheck: asked before a request goes to an origin that only the hook has chosen: None, or
+        what answers in its place.
     :param app: gets the requests that have no origin; None answers them with 404.
     :param choose_origin: hook ``(environ, consumer)`` -> the name of an origin, or None.
     :param preserving: names of the origins that get the caller's ``Host``, unless a way says otherwise.
@@ -106,6 +117,7 @@ class Forwarder:
         hop: Hop,
         *,
         refuse: Refuse,
+        recheck: Recheck | None = None,
         app: WSGIApplication | None = None,
         choose_origin: Callable[[WSGIEnvironment, Consumer | None], str | None] | None = None,
         preserving: Collection[str] = (),
@@ -115,6 +127,7 @@ class Forwarder:
         self._make_clients = make_clients
         self._hop = hop
         self._refuse = refuse
+        self._recheck = recheck
         self._app = app
         self._choose_origin = choose_origin
         self._preserving = frozenset(preserving)
@@ -153,6 +166,8 @@ class Forwarder:
             answer = None if aim is None else self._send(aim, environ)
         except CallerGone:
             raise
+        except _Rechecked as found:
+            return found.answering(environ, start_response)
         except Exception as error:  # noqa: BLE001 - the forwarder's own edge: nothing was answered yet
             return self._refuse(_reason_of(error, environ), environ, start_response)
         if answer is None:
@@ -192,6 +207,10 @@ class Forwarder:
         origin = self._origin(way, environ)
         if origin is None:
             return None
+        if aim.path is None and self._recheck is not None:
+            answering = self._recheck(environ)
+            if answering is not None:
+                raise _Rechecked(answering)
         environ[ORIGIN] = origin
         if not way.standin:
             # Decided late: the guard may have taken this for a request to the app.

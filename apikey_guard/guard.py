@@ -1,8 +1,8 @@
 """The guard: one per app. It owns the settings and the parts, and decides about requests.
 
-A request goes through :meth:`Guard.check`, which is three steps in one: :meth:`Guard.begin`
-ends in a decision or in a question, :meth:`Guard.ask` has it answered, :meth:`Guard.conclude`
-turns the answer into a decision. A key that is remembered never gets beyond the first.
+A request goes through :meth:`Guard.check`, which is two steps in one: :meth:`Guard.begin` ends in
+an Allow for a key that is remembered, or in a :class:`~apikey_guard.pending.Pending`, which an
+adapter may still tell the mark of a view before it is settled.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from apikey_guard.core.model import (
     Rejection,
 )
 from apikey_guard.core.peers import Peers, network_of
-from apikey_guard.core.routing import Access, is_canonical
 from apikey_guard.core.standin import STRONG_LENGTH, is_standin
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
 from apikey_guard.openapi import security_schemes
+from apikey_guard.pending import Found, Pending
 from apikey_guard.rejections import Rejections
 from apikey_guard.settings import Settings, load_settings
 from apikey_guard.telling import Telling, fault
@@ -106,33 +106,30 @@ class Guard:
         :param body: where the body is read; None reads ``wsgi.input``.
         :returns: a decision; no exception leaves this method but those that end a process.
         """
-        pending = self.begin(environ, path, body)
-        if isinstance(pending, Question):
-            return self.conclude(pending, self.ask(pending), environ)
-        return pending
+        begun = self.begin(environ, path, body)
+        return begun.settle() if isinstance(begun, Pending) else begun
 
     async def check_async(self, environ: Environ, path: str, body: RequestBody | None = None) -> Decision:
         """As :meth:`check`, without blocking the event loop while the key service is asked."""
-        pending = self.begin(environ, path, body)
-        if isinstance(pending, Question):
-            return self.conclude(pending, await self.ask_async(pending), environ)
-        return pending
+        begun = self.begin(environ, path, body)
+        return await begun.settle_async() if isinstance(begun, Pending) else begun
 
-    def begin(self, environ: Environ, path: str, body: RequestBody | None = None) -> Decision | Question:
-        """The first step: a decision, or the question that must be asked before one."""
+    def begin(self, environ: Environ, path: str, body: RequestBody | None = None) -> Allow | Pending:
+        """The first step: an Allow for a key that is remembered; what else it is, is still to be settled."""
+        rule = self._policy.default
         try:
             rule = self._plain_rules.get(path) or self._rule(path, environ)
             if not rule.plain or environ.get("REQUEST_METHOD") == "OPTIONS":
                 decision = self._without_credential(rule, environ, path)
                 if decision is not None:
-                    return decision
+                    return Pending(self, environ, path, rule, self._find(rule, environ, body), decision)
             extractor = rule.extractor
             found = extractor.find(environ)
             if extractor.body_names:
                 elsewhere = extractor.sift(environ, found)
                 in_body = self._with_body(rule, elsewhere, body or WsgiBody(environ))
                 if isinstance(in_body, Deny):
-                    return in_body
+                    return Pending(self, environ, path, rule, Found(elsewhere, body=body), in_body)
                 found = in_body
             if found.__class__ is str and len(found) <= self._max_length:
                 # What is remembered was well-formed when it was verified, so a hit need not be vetted.
@@ -148,15 +145,20 @@ class Guard:
                         entry.expires_at is None or self._time() < entry.expires_at
                     ):
                         if rule.scopes and not rule.scopes <= entry.scopes:
-                            return lacking(rule.scopes, fingerprint, _FRESH, rule.label, entry)
+                            deny = lacking(rule.scopes, fingerprint, _FRESH, rule.label, entry)
+                            return Pending(self, environ, path, rule, Found(found), deny)
                         # As Allow(...), without the named tuple's own layer of Python.
                         decision = _new_tuple(Allow, (entry, fingerprint, _FRESH, rule.label, False))
                         return self._admit(environ, rule, entry, decision, found, fingerprint)
             if not extractor.body_names:
                 found = extractor.sift(environ, found)
-            return self._miss(environ, rule, settle(rule, found))
+            presented = Found(found, in_body=bool(extractor.body_names), body=body)
+            said = self._weigh(rule, presented, environ)
+            if isinstance(said, Allow) and said.consumer is not None:
+                return said
+            return Pending(self, environ, path, rule, presented, said)
         except Exception as error:  # noqa: BLE001 - the guard's own edge: a fault is a 500, never a pass
-            return fault(error)
+            return Pending(self, environ, path, rule, Found(), fault(error))
 
     def ask(self, question: Question) -> Outcome:
         """The second step: the answer, from the key service or from what is remembered."""
@@ -176,27 +178,6 @@ class Guard:
         """The third step: what the answer means; an Allow prepares the request for the app."""
         try:
             return self._conclude(question, outcome, environ)
-        except Exception as error:  # noqa: BLE001 - the guard's own edge
-            return fault(error)
-
-    def relax(
-        self, environ: Environ, path: str, pending: Decision | Question, access: Access
-    ) -> Decision | Question:
-        """What :meth:`begin` said, where the app's own view is marked as public or optional.
-
-        :param pending: what :meth:`begin` returned.
-        :param access: the view's mark.
-        """
-        try:
-            if isinstance(pending, Allow) or access == "required" or not is_canonical(path):
-                return pending
-            rule = self._rule(path, environ)
-            if access == "public":
-                return self._admit_nobody(environ, rule, Allow(route=rule.label))
-            nothing = isinstance(pending, Deny) and pending.reason is Reason.MISSING_CREDENTIAL
-            if nothing and rule.extractor.find(environ) is None:
-                return self._admit_nobody(environ, rule, Allow(route=rule.label, anonymous=True))
-            return pending
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             return fault(error)
 
@@ -267,21 +248,37 @@ class Guard:
             return _sha256(text.encode()).digest()
         return hmac.digest(self._secret, text.encode(), "sha256")
 
-    def _miss(self, environ: Environ, rule: Rule, settled: Allow | Deny | str) -> Decision | Question:
-        if isinstance(settled, Allow):
-            return self._admit_nobody(environ, rule, settled)
-        if isinstance(settled, Deny):
+    def _weigh(self, rule: Rule, found: Found, environ: Environ) -> Decision | Question:
+        """What a request means by what it presents, as far as memory tells; a known key is admitted."""
+        settled = settle(rule, found.value)
+        if not isinstance(settled, str):
             return settled
-        question, outcome = self._known(rule, settled, environ)
+        question, outcome = self._known(rule, settled, environ, found.location)
         return question if outcome is None else self._conclude(question, outcome, environ)
 
-    def _known(self, rule: Rule, text: str, environ: Environ) -> tuple[Question, Outcome | None]:
+    def _known(
+        self, rule: Rule, text: str, environ: Environ, location: str = ""
+    ) -> tuple[Question, Outcome | None]:
         """The question about a credential, with its outcome where the cache knows one."""
-        credential = Credential(text, rule.extractor.location_of(environ, text))
+        credential = Credential(text, location or rule.extractor.location_of(environ, text))
         question, outcome = self._verifier.known(Question(rule, credential, self._fingerprint(text)))
         if outcome is None:
             question = question._replace(peer=network_of(self._peers.told(environ)))
         return question, outcome
+
+    def _find(self, rule: Rule, environ: Environ, body: RequestBody | None) -> Found:
+        """What a request presents whose credential does not matter here, but may further in."""
+        extractor = rule.extractor
+        value = extractor.sift(environ, extractor.find(environ))
+        location = extractor.location_of(environ, value) if isinstance(value, str) else ""
+        return Found(value, location, body=body)
+
+    def _with_body_of(self, rule: Rule, found: Found, environ: Environ) -> Found | Deny:
+        """What a request presents, its body included where the rule looks there and nobody has yet."""
+        if found.in_body or not rule.extractor.body_names:
+            return found
+        value = self._with_body(rule, found.value, found.body or WsgiBody(environ))
+        return value if isinstance(value, Deny) else found._replace(value=value, in_body=True)
 
     def _with_body(
         self, rule: Rule, found: str | Ambiguous | None, body: RequestBody
@@ -324,7 +321,7 @@ class Guard:
             decision = Deny(Reason.PREFLIGHT, route=rule.label)
         if rule.mode == "monitor":
             return self._observe(rule, environ, decision)
-        return self._admit_nobody(environ, rule, decision) if isinstance(decision, Allow) else decision
+        return decision
 
     def _answers(self, environ: Environ) -> bool:
         """Whether the guard itself answers this request: a preflight for a page of a named origin."""
@@ -381,6 +378,15 @@ class Guard:
         if self._watched:
             self._telling.call_hook(decision, environ)
         return decision
+
+    def _end(self, environ: Environ, rule: Rule, said: Decision) -> Decision:
+        """The end of a pending request: whoever is let in without a key gets the request prepared now."""
+        if isinstance(said, Deny) or said.consumer is not None or said is _PASSED:
+            return said
+        try:
+            return self._admit_nobody(environ, rule, said)
+        except Exception as error:  # noqa: BLE001 - the guard's own edge
+            return fault(error)
 
     def _admit_nobody(self, environ: Environ, rule: Rule, decision: Allow) -> Allow:
         rule.hiding.hide(environ)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
-from apikey_guard.core.decision import Question
 from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
 from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Environ, Guard
+from apikey_guard.pending import Pending
 from apikey_guard.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class GuardMiddleware:
         **given: object,
     ) -> None:
         self.guard = Guard(settings, clock=clock, **given) if guard is None else guard
-        self._begin: Callable[[Environ, str], Decision | Question] = self.guard.begin
+        self._begin: Callable[[Environ, str], Decision | Pending] = self.guard.begin
         self._forwarder = make_forwarder(self.guard.settings, clock, app=app, refuse=refusing(self.guard))
         if self._forwarder is not None:
             app, self._begin = self._forwarder, self._aimed
@@ -64,8 +64,8 @@ class GuardMiddleware:
         # As guard.check(), but for the call that a hit does not need.
         decision = self._begin(environ, path)
         if decision.__class__ is not Allow:
-            if isinstance(decision, Question):
-                decision = self.guard.conclude(decision, self.guard.ask(decision), environ)
+            if isinstance(decision, Pending):
+                decision = decision.settle()
             if isinstance(decision, Deny):
                 rejection = self.guard.reject(decision, environ, path)
                 return _respond(rejection, environ, start_response)
@@ -78,7 +78,7 @@ class GuardMiddleware:
         if self._forwarder is not None:
             self._forwarder.close()
 
-    def _aimed(self, environ: Environ, path: str) -> Decision | Question:
+    def _aimed(self, environ: Environ, path: str) -> Decision | Pending:
         """As ``guard.begin``, for a request that could be forwarded as it is decided about; else a Deny."""
         deny = self._forwarder.take_aim(environ, path) if self._forwarder is not None else None
         return self.guard.begin(environ, path) if deny is None else deny

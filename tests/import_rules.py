@@ -41,6 +41,7 @@ PLACES: Mapping[str, int] = {
     "apikey_guard.counters": GUARD,
     "apikey_guard.guard": GUARD,
     "apikey_guard.lanes": GUARD,
+    "apikey_guard.pending": GUARD,
     "apikey_guard.rejections": GUARD,
     "apikey_guard.settings": GUARD,
     "apikey_guard.settings_checks": GUARD,

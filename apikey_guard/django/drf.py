@@ -17,13 +17,14 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, Permis
 from rest_framework.permissions import BasePermission  # type: ignore[import-untyped]  # no stubs
 from rest_framework.request import Request  # type: ignore[import-untyped]  # no stubs
 
-from apikey_guard.core.decision import Question
 from apikey_guard.core.dialects import challenges, whole_seconds
 from apikey_guard.core.extraction import Location
-from apikey_guard.core.model import Consumer, Decision, Deny, Reason, Rejection
+from apikey_guard.core.model import Allow, Consumer, Deny, Reason, Rejection
 from apikey_guard.django.guards import installed_guard, installed_holder, own_setting
+from apikey_guard.django.passing import asked_for, lacking, let_in, passage_of, place_of
 from apikey_guard.django.request import DjangoBody, GuardedRequest, forget_copies
 from apikey_guard.guard import CONSUMER, DECISION, Guard
+from apikey_guard.pending import Pending
 
 if TYPE_CHECKING:
     # It imports the project's default classes, of which these here may be some.
@@ -89,8 +90,9 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped
         :raises APIException: 403, 413, 429, 5xx as the guard says (alone only).
         """
         inner = cast("GuardedRequest", request._request)
-        if "_apikey_guard" not in inner.__dict__ and DECISION not in inner.META:
-            self._decide(installed_guard(), inner)
+        pending = self._undecided(inner)
+        if pending is not None:
+            self._decide(inner, pending)
         consumer = inner.META.get(CONSUMER)
         return (self.user(consumer, inner), consumer) if isinstance(consumer, Consumer) else None
 
@@ -113,27 +115,45 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped
         pk = consumer.id or consumer.username or consumer.custom_id or fingerprint.hex()
         return ConsumerUser(consumer, pk)
 
-    def _decide(self, guard: Guard, request: GuardedRequest) -> None:
-        holder = installed_holder()
-        meta, path = request.META, request.path_info
+    def _undecided(self, request: GuardedRequest) -> Pending | None:
+        """What is not decided yet about the key of a request; None where all is."""
+        passage, meta = passage_of(request), request.META
+        if passage is not None:
+            pending = passage.pending
+            # Where the default is to need no key, this class asks about the one that was sent.
+            if pending is None or not pending.may_be_marked or not pending.is_by_default:
+                return None
+            return pending.again(place_of(request), "optional")
+        if DECISION in meta:
+            return None
+        guard, holder = installed_guard(), installed_holder()
         body = DjangoBody(request) if holder is not None and holder.reads_body else None
+        begun = guard.begin(meta, request.path_info, body)
+        if isinstance(begun, Allow):
+            let_in(request, guard, begun, None)
+            return None
         # Nothing presented is for the other authenticators and the permissions to judge.
-        pending = guard.relax(meta, path, guard.begin(meta, path, body), "optional")
-        decision: Decision
-        if isinstance(pending, Question):
-            decision = guard.conclude(pending, guard.ask(pending), meta)
-        else:
-            decision = pending
-        request._apikey_guard = guard
+        if begun.rule.access == "required" or begun.is_by_default:
+            begun.relax("optional")
+        let_in(request, guard, Allow(), begun)
+        return begun
+
+    def _decide(self, request: GuardedRequest, pending: Pending) -> None:
+        guard = request._apikey_guard.guard
+        decision = pending.settle()
         if isinstance(decision, Deny):
-            rejection = guard.reject(decision, meta, path)
-            forget_copies(request)
-            if rejection.status == 401:
-                raise AuthenticationFailed(rejection.detail or None, rejection.reason.value)
-            retry = rejection.status in {429, 503}
-            raise _Refused(rejection, whole_seconds(decision.retry_after) if retry else None)
-        request.consumer = decision.consumer
-        forget_copies(request)
+            raise _error_for(guard, request, decision)
+        let_in(request, guard, decision, None if decision.consumer is not None else pending)
+
+
+def _error_for(guard: Guard, request: GuardedRequest, deny: Deny) -> APIException:
+    """The exception by which REST framework refuses what the guard does."""
+    rejection = guard.reject(deny, request.META, request.path_info)
+    forget_copies(request)
+    if rejection.status == 401:
+        return AuthenticationFailed(rejection.detail or None, rejection.reason.value)
+    retry = rejection.status in {429, 503}
+    return _Refused(rejection, whole_seconds(deny.retry_after) if retry else None)
 
 
 class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
@@ -168,12 +188,16 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
             raise ImproperlyConfigured(f"{type(view).__name__} has HasScopes, but names no required_scopes")
         inner = request._request
         caller = request.auth  # authentication comes first, whoever asks
-        guard = _guard_of(inner)
         if isinstance(caller, Consumer) and caller is not inner.META.get(CONSUMER):
             return caller.scopes.issuperset(scopes)
-        if CONSUMER not in inner.META and "_apikey_guard" in inner.__dict__ and _passes(guard, inner):
-            return True
-        deny = guard.require(inner.META, scopes)
+        if passage_of(inner) is None:
+            return False
+        guard = _guard_of(inner)
+        pending = asked_for(inner)
+        decision = None if pending is None else pending.settle()
+        if isinstance(decision, Allow):
+            let_in(inner, guard, decision, None if decision.consumer is not None else pending)
+        deny = decision if isinstance(decision, Deny) else lacking(inner, scopes)
         if deny is None:
             return True
         if deny.reason is Reason.INSUFFICIENT_SCOPE:
@@ -183,6 +207,8 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
             detail = guard.reject(deny, inner.META, inner.path_info).detail
             inner.META.update(kept)
             raise PermissionDenied(detail or None, deny.reason.value)
+        if deny.reason is not Reason.MISSING_CREDENTIAL:
+            raise _error_for(guard, inner, deny)
         return False
 
 
@@ -194,12 +220,6 @@ def _chosen_by(view: APIView) -> bool:
     return getattr(view, "permission_classes", default) is not default
 
 
-def _passes(guard: Guard, request: HttpRequest) -> bool:
-    """Whether the guard let the request through without deciding: modes ``monitor`` and ``off``."""
-    modes = {guard.settings.mode, *(route.mode for route in guard.settings.routes)}
-    return hasattr(request, "consumer") and bool(modes & {"monitor", "off"})
-
-
 def _guard_of(request: HttpRequest) -> Guard:
-    guard = request.__dict__.get("_apikey_guard")
-    return guard if isinstance(guard, Guard) else installed_guard()
+    passage = passage_of(request)
+    return installed_guard() if passage is None else passage.guard

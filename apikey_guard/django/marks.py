@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import update_wrapper
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
@@ -12,11 +13,14 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver
 
-from apikey_guard.core.model import NO_SCOPES
+from apikey_guard.core.decision import Question
+from apikey_guard.core.model import NO_SCOPES, Decision
 from apikey_guard.core.routing import Access
+from apikey_guard.django.passing import asked_for, lacking, refuse, settled
 from apikey_guard.django.request import GuardedRequest
-from apikey_guard.django.responses import RejectionResponse
-from apikey_guard.guard import CONSUMER
+
+if TYPE_CHECKING:
+    from apikey_guard.pending import Pending
 
 Target = TypeVar("Target")
 View = Callable[..., object]
@@ -41,9 +45,33 @@ class Mark(NamedTuple):
 
 
 def mark_of(view: object) -> Mark | None:
-    """The mark on a view, or None."""
-    mark = getattr(view, MARK, None)
+    """The mark on a view, or None: what a base class opens, a class does not open by that."""
+    mark = _written_on(view)
+    if mark is None or mark.access == "required":
+        return mark
+    # Django's own name for the class of a view, and that of REST framework's viewsets.
+    kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    return None if isinstance(kind, type) and _is_inherited(mark, kind) else mark
+
+
+def access_of(view: object) -> Access | None:
+    """What a view says about its access, or None."""
+    mark = mark_of(view)
+    return None if mark is None else mark.access
+
+
+def _written_on(target: object) -> Mark | None:
+    mark = getattr(target, MARK, None)
     return mark if isinstance(mark, Mark) else None
+
+
+def _is_inherited(mark: Mark, kind: type) -> bool:
+    """Whether a mark was written on the ``dispatch`` of a base class, and copied from there since.
+
+    Decorators of the class itself may stand around what they inherit, with the same mark on them.
+    """
+    owners = [base for base in kind.__mro__ if _written_on(base.__dict__.get("dispatch")) is mark]
+    return bool(owners) and owners[-1] is not kind
 
 
 def marked(target: Target, mark: Mark) -> Target:
@@ -65,7 +93,7 @@ def marked(target: Target, mark: Mark) -> Target:
     elif isinstance(target, tuple):
         done = _marked_include(target, mark)
     elif callable(target):
-        done = _marked_view(target, mark)
+        done = _marked_view(target, mark, mark_of(target))
     else:
         raise TypeError(
             f"{mark.decorator} marks a view, a class-based view, a list of URL patterns or include(...), "
@@ -78,40 +106,97 @@ def _holds_patterns(target: tuple[object, ...]) -> bool:
     return all(isinstance(pattern, URLPattern | URLResolver) for pattern in target)
 
 
-def _marked_view(view: View, mark: Mark) -> View:
-    own = mark_of(view)
+def _marked_view(view: View, mark: Mark, own: Mark | None) -> View:
+    """A view with a mark on it, which looks itself at what a mark asks for: not every mark can be seen.
+
+    :param own: the mark that it has already.
+    """
     if own is not None and own.access != mark.access:
         raise ImproperlyConfigured(
             f"{getattr(view, '__qualname__', view)!s} is marked with {own.decorator} already; "
             f"leave out either that or {mark.decorator}"
         )
-    scopes = mark.scopes
-    if iscoroutinefunction(view):
-
-        async def marked_view(*args: object, **kwargs: object) -> object:
-            refusal = refused(_request_in(args), scopes) if scopes else None
-            return await view(*args, **kwargs) if refusal is None else refusal
-
-        wrapper: View = marked_view
+    wrapper: View
+    if mark.access != "required":
+        wrapper = _unchanged(view)
+    elif iscoroutinefunction(view):
+        wrapper = _checked_async(view, mark.scopes)
     else:
-
-        def marked_plain_view(*args: object, **kwargs: object) -> object:
-            refusal = refused(_request_in(args), scopes) if scopes else None
-            return view(*args, **kwargs) if refusal is None else refusal
-
-        wrapper = marked_plain_view
+        wrapper = _checked(view, mark.scopes)
     # Copies what other decorators wrote on the view, such as csrf_exempt.
     update_wrapper(wrapper, view)
-    setattr(wrapper, MARK, mark if own is None else Mark(mark.access, mark.scopes | own.scopes))
+    setattr(wrapper, MARK, Mark(mark.access, mark.scopes | (NO_SCOPES if own is None else own.scopes)))
     return wrapper
+
+
+def _unchanged(view: View) -> View:
+    """A function of its own to carry a mark, as the view under another URL keeps its own."""
+    if iscoroutinefunction(view):
+
+        async def marked_async_view(*args: object, **kwargs: object) -> object:
+            return await cast("Awaitable[object]", view(*args, **kwargs))
+
+        return marked_async_view
+
+    def marked_view(*args: object, **kwargs: object) -> object:
+        return view(*args, **kwargs)
+
+    return marked_view
+
+
+def _checked(view: View, scopes: frozenset[str]) -> View:
+    """A view that looks itself at the key: where it stands, its mark may not be seen by its URL."""
+
+    def marked_view(*args: object, **kwargs: object) -> object:
+        request = _request_in(args)
+        pending = asked_for(request)
+        if pending is not None and isinstance(pending.said, Question) and _in_event_loop():
+            return _called_later(request, pending, scopes, lambda: view(*args, **kwargs))
+        refusal = _refusal(request, scopes, pending, None if pending is None else pending.settle())
+        return view(*args, **kwargs) if refusal is None else refusal
+
+    return marked_view
+
+
+def _checked_async(view: View, scopes: frozenset[str]) -> View:
+    async def marked_async_view(*args: object, **kwargs: object) -> object:
+        request = _request_in(args)
+        pending = asked_for(request)
+        decision = None if pending is None else await pending.settle_async()
+        refusal = _refusal(request, scopes, pending, decision)
+        return await cast("Awaitable[object]", view(*args, **kwargs)) if refusal is None else refusal
+
+    return marked_async_view
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _called_later(
+    request: HttpRequest, pending: Pending, scopes: frozenset[str], call: Callable[[], object]
+) -> object:
+    """What a plain function returns that runs on the event loop, as a class's with async methods does."""
+    refusal = _refusal(request, scopes, pending, await pending.settle_async())
+    if refusal is not None:
+        return refusal
+    answer = call()
+    return await answer if isinstance(answer, Awaitable) else answer
 
 
 def _marked_class(view_class: type, mark: Mark) -> type:
     dispatch = getattr(view_class, "dispatch", None)
     if dispatch is None:
         raise TypeError(f"{mark.decorator} marks views; {view_class.__name__} has no dispatch()")
+    own = _written_on(dispatch)
+    if own is not None and own.access != "required" and _is_inherited(own, view_class):
+        own = None
     # as_view() copies what is written on dispatch to the view that it makes.
-    view_class.dispatch = _marked_view(dispatch, mark)  # type: ignore[attr-defined]  # as just looked up
+    view_class.dispatch = _marked_view(dispatch, mark, own)  # type: ignore[attr-defined]  # as just looked up
     return view_class
 
 
@@ -130,7 +215,7 @@ def _marked_pattern(pattern: object, mark: Mark) -> URLPattern | URLResolver:
         # What a view says about itself is nearer to it than what is said about many.
         if own is not None and own.access != mark.access:
             return pattern
-        view = _marked_view(pattern.callback, mark)
+        view = _marked_view(pattern.callback, mark, own)
         return URLPattern(pattern.pattern, view, pattern.default_args, pattern.name)
     if isinstance(pattern, URLResolver):
         below: Sequence[object] = pattern.url_patterns
@@ -153,21 +238,17 @@ def _request_in(args: Sequence[object]) -> HttpRequest:
     raise TypeError("require_scopes is for views: their first argument is the request")
 
 
-def refused(request: HttpRequest, scopes: frozenset[str]) -> HttpResponseBase | None:
-    """The response where the consumer lacks one of these scopes.
+def _refusal(
+    request: HttpRequest, scopes: frozenset[str], pending: Pending | None, decision: Decision | None
+) -> HttpResponseBase | None:
+    """The response where no valid key was sent, or its consumer lacks one of these scopes.
 
-    :raises ImproperlyConfigured: the request never went through the middleware.
+    :param pending: what had to be decided first, and ``decision``: how it was.
     """
-    inside = cast("GuardedRequest", request).__dict__
-    guard = inside.get("_apikey_guard")
-    if guard is None:
-        raise ImproperlyConfigured(
-            "require_scopes needs 'apikey_guard.django.GuardMiddleware' in MIDDLEWARE: this request did not "
-            "pass it"
-        )
-    if CONSUMER not in request.META:
-        return None  # modes ``monitor`` and ``off`` refuse nothing
-    deny = guard.require(request.META, scopes)
-    if deny is None:
-        return None
-    return RejectionResponse(guard.reject(deny, request.META, request.path_info), request.method)
+    guarded = cast("GuardedRequest", request)
+    if pending is not None and decision is not None:
+        refusal = settled(guarded, pending, decision)
+        if refusal is not None:
+            return refusal
+    deny = lacking(request, scopes)
+    return None if deny is None else refuse(guarded, guarded._apikey_guard.guard, deny)

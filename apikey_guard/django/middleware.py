@@ -18,21 +18,18 @@ from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 from django.utils.translation import get_language_from_path, override
 
-from apikey_guard.core.decision import Question
 from apikey_guard.core.model import Allow, Decision, Deny
 from apikey_guard.core.routing import Access
 from apikey_guard.django.guards import GuardHolder, installed_holder
-from apikey_guard.django.marks import mark_of
+from apikey_guard.django.marks import access_of
+from apikey_guard.django.passing import again, let_in, refuse, settled, stand_for
 from apikey_guard.django.request import (
     DjangoBody,
     GuardedRequest,
-    clean_scope,
-    forget_copies,
-    hide_target,
     show_target,
 )
-from apikey_guard.django.responses import RejectionResponse
-from apikey_guard.guard import CONSUMER, Guard
+from apikey_guard.guard import DECISION, Guard
+from apikey_guard.pending import Pending
 
 logger = logging.getLogger("apikey_guard")
 
@@ -80,136 +77,114 @@ class GuardMiddleware:
             return self._respond(request)
         holder = self._holder
         guard = holder.made or holder.guard
-        inside = request.__dict__
-        if holder.reads_body or "scope" in inside:
-            decision = self._begin(guard, request)
+        if holder.reads_body or "scope" in request.__dict__:
+            begun = self._begin(guard, request)
         else:
-            decision = guard.begin(request.META, request.path_info)
-        if decision.__class__ is not Allow:
-            decision = self._look_up(guard, request, decision)
-            if isinstance(decision, Question):
-                decision = guard.conclude(decision, guard.ask(decision), request.META)
-            if isinstance(decision, Deny):
-                return self._reject(guard, request, decision)
-        self._prepare(guard, request, decision)
-        return self.get_response(request)
+            begun = guard.begin(request.META, request.path_info)
+        if isinstance(begun, Allow):
+            let_in(request, guard, begun, None)
+            return self.get_response(request)
+        decision = self._marked(request, begun) or begun.settle()
+        refused = self._settled(guard, request, begun, decision)
+        return self.get_response(request) if refused is None else refused
 
     async def _respond(self, request: GuardedRequest) -> HttpResponseBase:
         holder = self._holder
         guard = holder.made or holder.guard
-        decision = self._begin(guard, request)
-        if decision.__class__ is not Allow:
-            decision = self._look_up(guard, request, decision)
-            if isinstance(decision, Question):
-                decision = guard.conclude(decision, await guard.ask_async(decision), request.META)
-            if isinstance(decision, Deny):
-                return self._reject(guard, request, decision)
-        self._prepare(guard, request, decision)
+        begun = self._begin(guard, request)
+        if isinstance(begun, Allow):
+            let_in(request, guard, begun, None)
+        else:
+            decision = self._marked(request, begun) or await begun.settle_async()
+            refused = self._settled(guard, request, begun, decision)
+            if refused is not None:
+                return refused
         return await cast("Awaitable[HttpResponseBase]", self.get_response(request))
 
     # -- before the decision -------------------------------------------------------------------
 
-    def _begin(self, guard: Guard, request: GuardedRequest) -> Decision | Question:
+    def _begin(self, guard: Guard, request: GuardedRequest) -> Allow | Pending:
         """The guard's first step, with all that an ASGI request and a body location need."""
         if "scope" in request.__dict__:
             show_target(request)
+            request._apikey_guard_headers = self._holder.scope_headers
         body = DjangoBody(request) if self._holder.reads_body else None
         return guard.begin(request.META, request.path_info, body)
 
-    def _look_up(
-        self, guard: Guard, request: GuardedRequest, pending: Decision | Question
-    ) -> Decision | Question:
-        """What the guard said, after the mark of the view that the URL leads to."""
-        access = _access(request)
-        if access == "required":
-            return pending
-        relaxed = guard.relax(request.META, request.path_info, pending, access)
-        if isinstance(relaxed, Allow):
-            request._apikey_guard_relaxed = access, pending
-        return relaxed
+    def _marked(self, request: GuardedRequest, pending: Pending) -> Allow | None:
+        """Let the mark of the view count that the URL leads to; a decision where a test has one made."""
+        if not pending.may_be_marked:
+            return None
+        pending.relax(_access(request))
+        return stand_for(request, pending)
 
-    # -- after the decision --------------------------------------------------------------------
-
-    def _prepare(self, guard: Guard, request: GuardedRequest, decision: Allow) -> None:
-        """Let the view see the consumer, and nothing that was hidden."""
-        request.consumer = decision.consumer
-        request._apikey_guard = guard
-        inside = request.__dict__
-        if "headers" in inside or "GET" in inside or "COOKIES" in inside:
-            forget_copies(request)
-        if "scope" in inside:
-            hide_target(request)
-            # Modes ``monitor`` and ``off`` leave the request as it is.
-            if CONSUMER in request.META:
-                clean_scope(request, self._holder.scope_headers)
-
-    def _reject(self, guard: Guard, request: GuardedRequest, deny: Deny) -> RejectionResponse:
-        rejection = guard.reject(deny, request.META, request.path_info)
-        # Error reports and access logs read the request after this.
-        forget_copies(request)
-        if "scope" in request.__dict__:
-            hide_target(request)
-            clean_scope(request, self._holder.scope_headers)
-        return RejectionResponse(rejection, request.method)
+    def _settled(
+        self, guard: Guard, request: GuardedRequest, pending: Pending, decision: Decision
+    ) -> HttpResponseBase | None:
+        if isinstance(decision, Deny):
+            return refuse(request, guard, decision)
+        let_in(request, guard, decision, None if decision.consumer is not None else pending)
+        return None
 
     # -- at the view ---------------------------------------------------------------------------
 
     def _process_view(
         self, request: GuardedRequest, view: object, _args: Sequence[object], _kwargs: Mapping[str, object]
     ) -> HttpResponseBase | None:
-        """Refuse where a mark opened the way to one view and Django now calls another.
+        """Refuse where Django calls another view than the one that a mark opened, or at another place.
 
-        A middleware behind the guard may have chosen another URLconf since.
+        A middleware behind the guard may have chosen another URLconf since, or changed path or method.
         """
-        pending = self._unmarked(request, view)
-        if pending is None:
-            return None
-        guard = request._apikey_guard
-        if isinstance(pending, Question):
-            pending = guard.conclude(pending, guard.ask(pending), request.META)
-        return self._settle(guard, request, pending)
+        pending = self._again(request, view)
+        return None if pending is None else settled(request, pending, pending.settle())
 
     async def _process_view_async(
         self, request: GuardedRequest, view: object, _args: Sequence[object], _kwargs: Mapping[str, object]
     ) -> HttpResponseBase | None:
-        pending = self._unmarked(request, view)
-        if pending is None:
-            return None
-        guard = request._apikey_guard
-        if isinstance(pending, Question):
-            pending = guard.conclude(pending, await guard.ask_async(pending), request.META)
-        return self._settle(guard, request, pending)
+        pending = self._again(request, view)
+        return None if pending is None else settled(request, pending, await pending.settle_async())
 
-    def _unmarked(self, request: GuardedRequest, view: object) -> Decision | Question | None:
-        """What the guard had said before a mark that this view does not have."""
-        relaxed = request.__dict__.get("_apikey_guard_relaxed")
-        if relaxed is None:
+    def _again(self, request: GuardedRequest, view: object) -> Pending | None:
+        passage = request.__dict__.get("_apikey_guard")
+        if passage is None:
+            return self._come_around(request, access_of(view))
+        _, _, pending, path, method, host = passage
+        if (
+            pending is None
+            and request.path_info == path
+            and request.method == method
+            and request.META.get("HTTP_HOST") == host
+            and not settings.USE_X_FORWARDED_HOST
+        ):
             return None
-        access, pending = relaxed
-        mark = mark_of(view)
-        same = mark is not None and mark.access == access
-        return None if same else pending
+        return again(request, passage, access_of(view))
 
-    def _settle(self, guard: Guard, request: GuardedRequest, decision: Decision) -> HttpResponseBase | None:
-        if isinstance(decision, Deny):
-            return self._reject(guard, request, decision)
-        self._prepare(guard, request, decision)
+    def _come_around(self, request: GuardedRequest, access: Access | None) -> Pending | None:
+        """What must be decided about a request that a middleware behind the guard has made anew."""
+        guard, decision = self._holder.guard, request.META.get(DECISION)
+        if isinstance(decision, Allow) and decision.consumer is not None:
+            let_in(request, guard, decision, None)
+            return again(request, request._apikey_guard._replace(method=None), access)
+        begun = self._begin(guard, request)
+        let_in(request, guard, Allow(), None)
+        if isinstance(begun, Pending):
+            begun.relax(access)
+            return begun
         return None
 
 
-def _access(request: GuardedRequest) -> Access:
-    """What the view behind a request's URL says about itself; ``required`` where it says nothing."""
+def _access(request: GuardedRequest) -> Access | None:
+    """What the view behind a request's URL says about itself; None where it says nothing."""
     urlconf = getattr(request, "urlconf", None)
     try:
         with _language(request.path_info, urlconf or settings.ROOT_URLCONF):
             view = resolve(request.path_info, urlconf).func
     except Resolver404:
-        return "required"
+        return None
     except Exception as error:  # noqa: BLE001 - of the project's converters; Django will meet it again
         logger.error("resolving a URL raised %s: taken as a view without a mark", type(error).__name__)
-        return "required"
-    mark = mark_of(view)
-    return "required" if mark is None else mark.access
+        return None
+    return access_of(view)
 
 
 def _language(path: str, urlconf: str) -> AbstractContextManager[object]:

@@ -20,10 +20,7 @@ from apikey_guard.core.model import Consumer
 from apikey_guard.errors import BodyTooLarge
 
 if TYPE_CHECKING:
-    from apikey_guard.core.decision import Question
-    from apikey_guard.core.model import Decision
-    from apikey_guard.core.routing import Access
-    from apikey_guard.guard import Guard
+    from apikey_guard.pending import Passage
 
 logger = logging.getLogger("apikey_guard")
 
@@ -36,8 +33,8 @@ class GuardedRequest(HttpRequest):
     """
 
     consumer: Consumer | None
-    _apikey_guard: Guard
-    _apikey_guard_relaxed: tuple[Access, Decision | Question]
+    _apikey_guard: Passage
+    _apikey_guard_headers: Mapping[bytes, str]
 
 
 class DjangoBody:

@@ -18,18 +18,19 @@ from werkzeug.exceptions import HTTPException
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Question
-from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
+from apikey_guard.core.model import Allow, Deny, Reason, Rejection
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
 from apikey_guard.forwarding import AIM, Forwarder
 from apikey_guard.guard import DECISION, PREFLIGHT, Environ, Guard
+from apikey_guard.pending import Passage, Pending, Place
 from apikey_guard.wsgi import refusing, unicode_path
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from _typeshed import OptExcInfo
-    from flask import Response
+    from flask import Request, Response
     from werkzeug.routing import Rule
 
     from apikey_guard.core.cors import Cors
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     Write = Callable[[bytes], object]
 
 _signals = Namespace()
+_new_tuple = tuple.__new__
 
 #: Sent in the request context with ``decision``, when a request goes on to its view.
 request_allowed: Final = _signals.signal("request-allowed")
@@ -69,19 +71,24 @@ class Entrance:
         self._key = key = f"apikey_guard.flask.{id(self):x}"
         begin, behind, settle = guard.begin, app.wsgi_app, self._settle
         # Flask's own, whatever was put around it since or overrides it: a refusal reaches nothing else.
-        self._render = MethodType(Flask.wsgi_app, app)
-        render = self._render
+        self._render = render = MethodType(Flask.wsgi_app, app)
 
         def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            path = environ.get("PATH_INFO", "")
+            path = raw = environ.get("PATH_INFO", "")
             if not path.isascii():
                 path = unicode_path(path)
-            decision = begin(environ, path)
-            settled = decision if decision.__class__ is Allow else settle(environ, path, decision)
-            environ[key] = settled
-            return (behind if settled.__class__ is Allow else render)(environ, start_response)
+            begun = begin(environ, path)
+            if begun.__class__ is Allow:
+                # As Passage(...), without the named tuple's own layer of Python.
+                place = raw, environ.get("REQUEST_METHOD"), environ.get("HTTP_HOST")
+                environ[key] = _new_tuple(Passage, (guard, begun, None, *place))
+                return behind(environ, start_response)
+            environ[key] = passed = settle(environ, path, begun)
+            return (render if passed.__class__ is _Refused else behind)(environ, start_response)
 
-        forwarder = make_forwarder(guard.settings, clock, app=behind, refuse=refusing(guard))
+        forwarder = make_forwarder(
+            guard.settings, clock, app=behind, refuse=refusing(guard), recheck=self._unmarked
+        )
         entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app)
         if guard.cors is not None:
             entered = self._readable(entered, guard.cors)
@@ -122,32 +129,56 @@ class Entrance:
             deny = forwarder.take_aim(environ, path)
             if deny is None and environ[AIM] is None:
                 return wsgi_app(environ, start_response)
-            decision = self._guard.begin(environ, path) if deny is None else deny
             # Where no view will answer, none is asked for its mark; the hook may still leave it to one.
-            settle = self._settle if deny is None and environ[AIM].path is None else self._concluded
-            environ[self._key] = settled = settle(environ, path, decision)
-            return (forwarder if isinstance(settled, Allow) else self._render)(environ, start_response)
+            late = deny is None and environ[AIM].path is None
+            passed = self._decide(environ, marks=late) if deny is None else self._refuse(environ, path, deny)
+            environ[self._key] = passed
+            return (self._render if isinstance(passed, _Refused) else forwarder)(environ, start_response)
 
         return forwarding
 
-    def _settle(self, environ: Environ, path: str, pending: Decision | Question) -> Allow | _Refused:
-        """What becomes of a request that was no hit: its view's mark, then the key service."""
+    def _unmarked(self, environ: Environ) -> WSGIApplication | None:
+        """What answers in place of an origin that the hook chose, where a view's mark had opened the way."""
+        pending = environ[self._key].pending
+        if pending is None or pending.marked is None:
+            return None
+        path = _path(environ)
+        place = Place(path, environ["REQUEST_METHOD"], environ.get("HTTP_HOST"))
+        decision = pending.again(place, None).settle()
+        if not isinstance(decision, Deny):
+            return None
+        environ[self._key] = self._refuse(environ, path, decision)
+        return self._render
+
+    def _decide(self, environ: Environ, *, marks: bool = True) -> Passage | _Refused:
+        """What becomes of a request.
+
+        :param marks: whether the mark of its view counts.
+        """
+        path = _path(environ)
+        begun = self._guard.begin(environ, path)
+        return self._settle(environ, path, begun, marks=marks)
+
+    def _settle(
+        self, environ: Environ, path: str, begun: Allow | Pending, *, marks: bool = True
+    ) -> Passage | _Refused:
+        """What becomes of a request that was begun: its view's mark counts, then the key service's answer."""
         guard = self._guard
-        rule = self._matched(environ)
+        method: str = environ.get("REQUEST_METHOD", "")
+        place = environ.get("PATH_INFO", ""), method, environ.get("HTTP_HOST")
+        if isinstance(begun, Allow):
+            return Passage(guard, begun, None, *place)
+        rule = self._matched(environ) if marks and begun.may_be_marked else None
         if rule is not None:
-            access = self._views.mark(rule.endpoint, environ.get("REQUEST_METHOD")).access
-            if access != "required":
-                pending = guard.relax(environ, path, pending, access)
-            open_still = isinstance(pending, Question) or pending.reason not in {None, Reason.PREFLIGHT}
+            begun.relax(self._views.access(rule.endpoint, method.upper()))
+            said = begun.said
+            open_still = isinstance(said, Question) or said.reason not in {None, Reason.PREFLIGHT}
             if open_still and _answers_options(rule) and guard.is_preflight(environ):
                 return self._refuse(environ, path, PREFLIGHT)
-        return self._concluded(environ, path, pending)
-
-    def _concluded(self, environ: Environ, path: str, pending: Decision | Question) -> Allow | _Refused:
-        """What becomes of a request whose view has nothing to say about it."""
-        if isinstance(pending, Question):
-            pending = self._guard.conclude(pending, self._guard.ask(pending), environ)
-        return pending if isinstance(pending, Allow) else self._refuse(environ, path, pending)
+        decision = begun.settle()
+        if isinstance(decision, Deny):
+            return self._refuse(environ, path, decision)
+        return Passage(guard, decision, None if decision.consumer is not None else begun, *place)
 
     def _matched(self, environ: Environ) -> Rule | None:
         """The rule by which Flask will find the view for this request; None where there is none to ask."""
@@ -177,31 +208,50 @@ class Entrance:
         current = request._get_current_object()  # type: ignore[attr-defined]  # the proxy is looked through once
         environ: Environ = current.environ
         passed = environ.get(self._key)
-        if passed.__class__ is not Allow:
-            # None: the request came around wsgi_app, and nobody has decided about it yet.
-            passed = self._decide(environ) if passed is None else passed
+        if passed.__class__ is not Passage:
+            if passed is None:
+                # The request came around wsgi_app, and nobody has decided about it yet.
+                environ[self._key] = passed = self._decide(environ)
             if isinstance(passed, _Refused):
                 return self._respond(passed, current.url_rule)
-        if environ.get(DECISION) is not passed:
+        _, decision, pending, path, method, host = passed
+        moved = (
+            environ.get("PATH_INFO", "") != path
+            or current.method != method
+            or environ.get("HTTP_HOST") != host
+        )
+        if moved or pending is not None:
+            looked = self._look_again(current, passed, moved=moved)
+            if isinstance(looked, _Refused):
+                return self._respond(looked, current.url_rule)
+            decision = looked
+        if environ.get(DECISION) is not decision:
             return None  # mode monitor or off
         rule = current.url_rule
         if rule is not None:
-            scopes = self._views.scopes(rule.endpoint, environ.get("REQUEST_METHOD"))
+            scopes = self._views.scopes(rule.endpoint, current.method)
             deny = self._guard.require(environ, scopes) if scopes else None
             # A preflight that was handed on: Flask answers it, and no function of the view does.
             answered = deny is not None and _answers_options(rule) and self._guard.is_preflight(environ)
             if deny is not None and not answered:
                 return self._respond(self._refuse(environ, _path(environ), deny), rule)
         if request_allowed.receivers:
-            request_allowed.send(self._app, _async_wrapper=self._app.ensure_sync, decision=passed)
+            request_allowed.send(self._app, _async_wrapper=self._app.ensure_sync, decision=decision)
         return None
 
-    def _decide(self, environ: Environ) -> Allow | _Refused:
-        path = _path(environ)
-        decision = self._guard.begin(environ, path)
-        settled = decision if isinstance(decision, Allow) else self._settle(environ, path, decision)
-        environ[self._key] = settled
-        return settled
+    def _look_again(self, current: Request, passage: Passage, *, moved: bool) -> Allow | _Refused:
+        """What holds at the view, where it is not the one, or not the place, that was decided about."""
+        environ: Environ = current.environ
+        rule = current.url_rule
+        access = None if rule is None else self._views.access(rule.endpoint, current.method)
+        place = Place(_path(environ), current.method, environ.get("HTTP_HOST"))
+        anew = passage.again(environ, place, access, moved=moved)
+        if anew is None:
+            return passage.decision
+        decision = anew.settle()
+        if isinstance(decision, Deny):
+            return self._refuse(environ, place.path, decision)
+        return decision
 
     def _respond(self, refused: _Refused, rule: Rule | None) -> Response:
         """The answer to a preflight: the guard's, or Flask's own, which runs no function of the app.

@@ -14,7 +14,7 @@ from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import Consumer, Decision
 from apikey_guard.flask.commands import make_commands
 from apikey_guard.flask.entrance import Entrance
-from apikey_guard.flask.marks import Mark, name_of, put
+from apikey_guard.flask.marks import OPENS, Mark, name_of, put
 from apikey_guard.guard import CONSUMER, DECISION, Guard
 from apikey_guard.settings import DEFAULTS, load_settings
 from apikey_guard.settings_sources import PREFIX, from_text
@@ -94,6 +94,10 @@ class ApiKeyGuard:
         """Let in who sends no key; a key that is sent must be valid."""
         put(marked, Mark("optional"))
         return marked
+
+    for opening in (public, optional):
+        setattr(opening, OPENS, True)
+    del opening
 
     def require_scopes(self, *scopes: str) -> Callable[[Marked], Marked]:
         """Refuse, with 403, a valid key that lacks one of these scopes.

@@ -6,7 +6,7 @@ matter on which side of ``@app.route`` the decorator stands (threat A-16).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FunctionType
 from typing import TYPE_CHECKING, Final
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from flask import Flask
 
 _ATTRIBUTE: Final = "_apikey_guard_mark"
+#: On the decorators that open a view, so that they are known where a class lists them.
+OPENS: Final = "_apikey_guard_opens"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +95,14 @@ class Views:
                 return NO_SCOPES
         return self.mark(endpoint, method).scopes
 
+    def access(self, endpoint: str, method: str) -> Access | None:
+        """What a view, its class or its blueprints say about its access; None where they say nothing.
+
+        :param method: in capitals, as Flask acts on it.
+        """
+        mark = self.mark(endpoint, method)
+        return None if mark is UNMARKED else mark.access
+
     def mark(self, endpoint: str, method: str | None) -> Mark:
         """What holds for an endpoint: its nearest mark decides, and the scopes of those around add up.
 
@@ -114,7 +124,7 @@ class Views:
             kind = getattr(view, "view_class", None)
             if kind is not None:
                 yield from _present(_handler_mark(kind, method))
-            yield from _present(getattr(view, _ATTRIBUTE, None))
+            yield from _present(_view_mark(view, kind))
             if kind is not None:
                 yield from _class_marks(kind)
         if "." in endpoint:
@@ -128,15 +138,34 @@ def _present(mark: Mark | None) -> Iterator[Mark]:
         yield mark
 
 
+def _view_mark(view: object, kind: type | None) -> Mark | None:
+    """The mark of a view function; one that only a base's ``decorators`` put there opens nothing."""
+    mark = getattr(view, _ATTRIBUTE, None)
+    if kind is None or mark is None or mark.access == "required" or "decorators" in kind.__dict__:
+        return mark if isinstance(mark, Mark) else None
+    inherited = any(hasattr(decorator, OPENS) for decorator in getattr(kind, "decorators", ()))
+    return None if inherited else mark
+
+
 def _handler_mark(kind: type, method: str | None) -> Mark | None:
     """The mark of the method that Flask will call for a request."""
-    handler: Callable[..., object] | None = None
-    if method is not None:
-        handler = getattr(kind, method.lower(), None)
-        if handler is None and method == "HEAD":
-            handler = getattr(kind, "get", None)
-    mark = getattr(handler, _ATTRIBUTE, None)
-    return mark if mark is not None else getattr(getattr(kind, "dispatch_request", None), _ATTRIBUTE, None)
+    name = "" if method is None else method.lower()
+    if method == "HEAD" and not hasattr(kind, name):
+        name = "get"
+    marks = (_method_mark(kind, each) for each in (name, "dispatch_request"))
+    return next((mark for mark in marks if mark is not None), None)
+
+
+def _method_mark(kind: type, name: str) -> Mark | None:
+    """The mark of a method; one that opens it holds for the class that it was written in alone.
+
+    Decorators may stand around what a class inherits, with the same mark on them.
+    """
+    mark = getattr(getattr(kind, name, None), _ATTRIBUTE, None)
+    if not isinstance(mark, Mark) or mark.access == "required":
+        return mark
+    owners = [base for base in kind.__mro__ if getattr(base.__dict__.get(name), _ATTRIBUTE, None) is mark]
+    return mark if owners and owners[-1] is kind else None
 
 
 def _class_marks(kind: type) -> Iterator[Mark]:

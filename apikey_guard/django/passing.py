@@ -1,0 +1,131 @@
+"""One request on its way through Django: let in, refused, and looked at again where it is acted on."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+
+from apikey_guard.core.model import Allow, Consumer, Decision, Deny
+from apikey_guard.core.routing import Access
+from apikey_guard.django.request import GuardedRequest, clean_scope, forget_copies, hide_target
+from apikey_guard.django.responses import RejectionResponse
+from apikey_guard.guard import CONSUMER, DECISION, Guard
+from apikey_guard.pending import Passage, Pending, Place
+
+_new_tuple = tuple.__new__
+
+
+def let_in(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pending | None) -> None:
+    """Let the view see the consumer, and nothing that was hidden.
+
+    :param pending: kept where no key opened the way.
+    """
+    meta = request.META
+    request.consumer = decision.consumer
+    # As Passage(...), without the named tuple's own layer of Python.
+    place = request.path_info, meta.get("REQUEST_METHOD"), meta.get("HTTP_HOST")
+    request._apikey_guard = _new_tuple(Passage, (guard, decision, pending, *place))
+    inside = request.__dict__
+    if "headers" in inside or "GET" in inside or "COOKIES" in inside:
+        forget_copies(request)
+    if "scope" in inside:
+        hide_target(request)
+        # Modes ``monitor`` and ``off`` leave the request as it is.
+        if CONSUMER in meta:
+            _clean_scope(request)
+
+
+def refuse(request: GuardedRequest, guard: Guard, deny: Deny) -> RejectionResponse:
+    """The answer to a refused request, which shows no credential to what reads it afterwards."""
+    rejection = guard.reject(deny, request.META, request.path_info)
+    # Error reports and access logs read the request after this.
+    forget_copies(request)
+    if "scope" in request.__dict__:
+        hide_target(request)
+        _clean_scope(request)
+    return RejectionResponse(rejection, request.method)
+
+
+def _clean_scope(request: GuardedRequest) -> None:
+    names = request.__dict__.get("_apikey_guard_headers")
+    if names is not None:
+        clean_scope(request, names)
+
+
+def place_of(request: HttpRequest) -> Place:
+    """Where a request stands now, as Django acts on it."""
+    meta = request.META
+    host = meta.get("HTTP_HOST")
+    if settings.USE_X_FORWARDED_HOST:
+        host = meta.get("HTTP_X_FORWARDED_HOST", host)
+    return Place(request.path_info, request.method or "", host)
+
+
+def passage_of(request: HttpRequest) -> Passage | None:
+    """How a request came in, or None where it did not pass the middleware."""
+    passage = cast("GuardedRequest", request).__dict__.get("_apikey_guard")
+    return passage if isinstance(passage, Passage) else None
+
+
+def again(request: GuardedRequest, passage: Passage, access: Access | None) -> Pending | None:
+    """What must be decided before a view is called; None where all is as it was.
+
+    :param access: the mark of the view, or None.
+    """
+    place = place_of(request)
+    moved = place != (passage.path, passage.method, passage.host)
+    return passage.again(request.META, place, access, moved=moved)
+
+
+def settled(request: GuardedRequest, pending: Pending, decision: Decision) -> RejectionResponse | None:
+    """What was decided anew takes the place of what was decided first; the answer, where it is refused."""
+    guard = request._apikey_guard.guard
+    if isinstance(decision, Deny):
+        return refuse(request, guard, decision)
+    let_in(request, guard, decision, None if decision.consumer is not None else pending)
+    return None
+
+
+def asked_for(request: HttpRequest) -> Pending | None:
+    """What must be settled before scopes can be looked at: the key of a request that needed none so far."""
+    passage = passage_of(request)
+    if passage is None:
+        raise ImproperlyConfigured(
+            "require_scopes needs 'apikey_guard.django.GuardMiddleware' in MIDDLEWARE: this request did not "
+            "pass it"
+        )
+    pending = passage.pending
+    if pending is None or not pending.may_be_marked:
+        return None
+    return pending.again(place_of(request), "required")
+
+
+def lacking(request: HttpRequest, scopes: frozenset[str]) -> Deny | None:
+    """The Deny where the consumer lacks one of these scopes, or nobody is known."""
+    passage = passage_of(request)
+    # Modes ``monitor`` and ``off`` refuse nothing.
+    if passage is None or CONSUMER not in request.META:
+        return None
+    return passage.guard.require(request.META, scopes)
+
+
+def stand_for(request: GuardedRequest, pending: Pending) -> Allow | None:
+    """The decision about a request that REST framework's ``force_authenticate`` stands for in a test.
+
+    No request from outside can have these attributes.
+    """
+    inside = request.__dict__
+    caller, credential = inside.get("_force_auth_user"), inside.get("_force_auth_token")
+    if caller is None and credential is None:
+        return None
+    pending.relax("public")
+    decision = pending.settle()
+    if isinstance(decision, Deny) or not pending.may_be_marked:
+        return None
+    if isinstance(credential, Consumer):
+        decision = decision._replace(consumer=credential)
+        request.META[CONSUMER], request.META[DECISION] = credential, decision
+    return decision
