@@ -22,6 +22,7 @@ from apikey_guard.core.decision import Outcome, Question, Rule, conclude, lackin
 from apikey_guard.core.extraction import AMBIGUOUS, Ambiguous
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.model import (
+    NO_SCOPES,
     Allow,
     Consumer,
     Credential,
@@ -54,6 +55,7 @@ PREFLIGHT: Final = Deny(Reason.PREFLIGHT)
 _PASSED = Allow()
 # Looked up once: an enum member costs more than everything else in its line.
 _FRESH = Freshness.FRESH
+_INVALID, _LACKING = Reason.INVALID_CREDENTIAL, Reason.INSUFFICIENT_SCOPE
 _new_tuple = tuple.__new__
 _sha256 = hashlib.sha256
 
@@ -84,7 +86,7 @@ class Guard:
         self._identity = make_identity_headers(settings)
         self._set_identity = self._identity.set
         self._verifier = Verifier(settings, clock)
-        self._valid = self._verifier.cache.valid
+        self._valid, self._invalid = self._verifier.cache.valid, self._verifier.cache.invalid
         self._max_length = settings.key_max_length
         self._secret = settings.fingerprint_secret
         self._peers = Peers(settings.trusted_proxies)
@@ -138,14 +140,24 @@ class Guard:
                         _sha256(found.encode()).digest() if self._secret is None else self._fingerprint(found)
                     )
                     entry = self._valid[fingerprint]
-                except (KeyError, UnicodeEncodeError):
+                except KeyError:
+                    until = self._invalid.get(fingerprint)
+                    if until is not None and self._monotonic() < until:
+                        # As conclude() has it, and as cheap as a hit: attackers send nothing else.
+                        deny = _new_tuple(
+                            Deny, (_INVALID, fingerprint, _FRESH, rule.label, None, NO_SCOPES, None)
+                        )
+                        return Pending(self, environ, path, rule, Found(found), deny)
+                except UnicodeEncodeError:
                     pass
                 else:
                     if self._monotonic() < entry.refresh_at and (
                         entry.expires_at is None or self._time() < entry.expires_at
                     ):
                         if rule.scopes and not rule.scopes <= entry.scopes:
-                            deny = lacking(rule.scopes, fingerprint, _FRESH, rule.label, entry)
+                            deny = _new_tuple(
+                                Deny, (_LACKING, fingerprint, _FRESH, rule.label, None, rule.scopes, entry)
+                            )
                             return Pending(self, environ, path, rule, Found(found), deny)
                         # As Allow(...), without the named tuple's own layer of Python.
                         decision = _new_tuple(Allow, (entry, fingerprint, _FRESH, rule.label, False))

@@ -138,7 +138,9 @@ class Hiding:
 
     def _may_hold(self, text: str) -> bool:
         """Whether a text may hold one of the names, written plainly or percent-encoded."""
-        return "%" in text or self._name in text or any(other in text for other in self._other_names)
+        others = self._other_names
+        # Nearly always there are none, and beginning a loop costs more than all else here.
+        return "%" in text or self._name in text or (bool(others) and any(other in text for other in others))
 
     def _in_url(self, url: str, change: _Change) -> str:
         rest, hash_mark, fragment = url.partition("#") if "#" in url else (url, "", "")
