@@ -73,6 +73,7 @@ PURE_STANDARD_LIBRARY = frozenset(
         "binascii",
         "bisect",
         "collections",
+        "copy",
         "dataclasses",
         "datetime",
         "encodings.aliases",

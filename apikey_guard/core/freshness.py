@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import overload
 
 from apikey_guard.core.model import Consumer, Freshness, Verdict
+from apikey_guard.core.sharing import Shared
 
 # The share of a ttl in which a hit starts a background verification.
 _REFRESH_SHARE = 0.2
@@ -87,6 +88,7 @@ class Lifetimes:
         self.negative_ttl = negative_ttl
         self.stale_if_error = stale_if_error
         self._leads = self._leads_of(ttl)
+        self._shared = Shared()
 
     @staticmethod
     def _leads_of(ttl: float) -> tuple[float, ...]:
@@ -101,6 +103,7 @@ class Lifetimes:
         :param wall_time: seconds since the epoch.
         :param chance: a random number from 0 to below 1, which spreads the refreshes.
         :returns: None where the credential has ended, so that the verdict is invalid after all.
+        :raises UnusableAnswer: its metadata cannot be kept.
         """
         consumer = verdict.consumer or Consumer()
         ttl, leads, grace = self.ttl, self._leads, self.stale_if_error if verdict.stale_allowed else 0.0
@@ -113,21 +116,21 @@ class Lifetimes:
             ttl = max(0.0, min(limits))
             leads = self._leads_of(ttl)
         lead = leads[int(chance * _JITTER_STEPS)]
+        shared = self._shared
+        id_, username = shared.text(consumer.id), shared.text(consumer.username)
+        custom_id, name = shared.text(consumer.custom_id), shared.text(verdict.credential_id)
         return Remembered(
-            id=consumer.id,
-            username=consumer.username,
-            custom_id=consumer.custom_id,
-            scopes=consumer.scopes,
-            metadata=consumer.metadata,
-            credential_id=verdict.credential_id,
+            id=id_,
+            username=username,
+            custom_id=custom_id,
+            scopes=shared.scopes(consumer.scopes),
+            metadata=shared.metadata(consumer.metadata),
+            credential_id=name,
             refresh_at=now + ttl - lead,
             lead=lead,
             grace=grace,
             expires_at=verdict.expires_at,
-            ascii=all(
-                value is None or value.isascii()
-                for value in (consumer.id, consumer.username, consumer.custom_id, verdict.credential_id)
-            ),
+            ascii=all(text is None or text.isascii() for text in (id_, username, custom_id, name)),
         )
 
     def invalid_until(self, verdict: Verdict, *, now: float, chance: float) -> float:
