@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Any, Final
 
 from apikey_guard.assembly import make_cors, make_identity_headers, make_policy
-from apikey_guard.bodies import RequestBody, WsgiBody
+from apikey_guard.bodies import RequestBody, WsgiBody, with_body
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core import body as body_fields
 from apikey_guard.core.cors import is_preflight
 from apikey_guard.core.decision import Outcome, Question, Rule, conclude, lacking, settle
-from apikey_guard.core.extraction import AMBIGUOUS, Ambiguous
+from apikey_guard.core.extraction import Ambiguous
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.model import (
     NO_SCOPES,
@@ -33,7 +33,7 @@ from apikey_guard.core.model import (
     Rejection,
 )
 from apikey_guard.core.peers import Peers, network_of
-from apikey_guard.core.standin import STRONG_LENGTH, is_standin
+from apikey_guard.core.standin import STRONG_LENGTH
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
 from apikey_guard.openapi import security_schemes
 from apikey_guard.pending import Found, Pending
@@ -295,32 +295,13 @@ class Guard:
     def _with_body(
         self, rule: Rule, found: str | Ambiguous | None, body: RequestBody
     ) -> str | Ambiguous | Deny | None:
-        extractor = rule.extractor
-        nothing = found is None or (isinstance(found, str) and is_standin(found))
-        needed = nothing or rule.hiding.hides or not extractor.takes_first
-        if not needed or not body_fields.searchable(body.content_type):
-            return found
-        elsewhere = found is not None
-        # Where nothing depends on the search, its bound is that of the bytes.
-        most = None if elsewhere else body_fields.MAX_FIELDS
+        limit = self.settings.body_max_bytes
         try:
-            data = kept = body.read(self.settings.body_max_bytes)
-            for name in extractor.body_names:
-                field = body_fields.find(body.content_type, kept, name, most=most)
-                if field.structured and not (extractor.takes_first and found is not None):
-                    found = AMBIGUOUS
-                # Each field is a place of its own: the same value in two of them is one credential.
-                found = extractor.merge(found, field.values)
-                if rule.hiding.hides:
-                    kept = field.without(kept)
+            return with_body(rule.extractor, found, body, limit=limit, hides=rule.hiding.hides)
         except BodyTooLarge:
-            # An upload whose key stands in a header is nobody's attempt to hide one.
-            return found if elsewhere else Deny(Reason.BODY_TOO_LARGE, route=rule.label)
+            return Deny(Reason.BODY_TOO_LARGE, route=rule.label)
         except BadRequest:
             return Deny(Reason.BAD_REQUEST, route=rule.label)
-        if kept is not data:
-            body.replace(kept)
-        return found
 
     def _without_credential(self, rule: Rule, environ: Environ, path: str) -> Decision | None:
         """The decision about a request whose credential does not matter, or None."""

@@ -209,6 +209,8 @@ class Extractor:
         :param found: what :meth:`sift` returned.
         :param in_body: the values that the body presents under the configured names.
         """
+        if found is None and len(in_body) == 1:
+            return in_body[0]
         values = [value for value in in_body if not is_standin(value)]
         if not values:
             return in_body[0] if found is None and in_body else found

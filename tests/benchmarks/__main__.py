@@ -9,7 +9,17 @@ import inspect
 import platform
 import sys
 
-BENCHMARKS = ("wsgi_hit", "refusals", "memory", "storm", "outage", "flask_hit", "django_hit", "forwarding")
+BENCHMARKS = (
+    "wsgi_hit",
+    "refusals",
+    "memory",
+    "storm",
+    "outage",
+    "json_body_hit",
+    "flask_hit",
+    "django_hit",
+    "forwarding",
+)
 
 
 def main() -> int:

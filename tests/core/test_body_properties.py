@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from werkzeug.formparser import FormDataParser
 
 from apikey_guard.core.body import FORM, JSON, MAX_FIELDS, MULTIPART, NOTHING, cut, find
+from apikey_guard.core.body.field import collect
+from apikey_guard.core.body.media import media_of
+from apikey_guard.core.body.members import json_items
 from apikey_guard.errors import BadRequest, BodyTooLarge
 
 quick = settings(max_examples=100, deadline=None)
@@ -108,6 +111,7 @@ def parsed_json(body: bytes) -> list[tuple[str, object]]:
 @given(json_objects(), wanted_names)
 def test_a_json_object_less_its_member_is_the_object_less_its_member(body: bytes, name: str) -> None:
     found, rest = find(JSON, body, name), cut(JSON, body, name)
+    assert collect(json_items(media_of(JSON), body, name, None)) == found
     before = parsed_json(body)
     assert repr(parsed_json(rest)) == repr([pair for pair in before if pair[0] != name])
     copies = [value for key, value in before if key == name]

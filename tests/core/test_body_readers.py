@@ -16,6 +16,9 @@ from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from werkzeug.test import EnvironBuilder
 
 from apikey_guard.core.body import NOTHING, BodyField, find
+from apikey_guard.core.body.field import collect
+from apikey_guard.core.body.media import media_of
+from apikey_guard.core.body.members import json_items, plain_member
 from apikey_guard.errors import BadRequest
 from tests.adapters import django_adapter  # noqa: F401 - it configures Django
 from tests.harness.body_maker import Made, Maker
@@ -72,6 +75,19 @@ def test_k02_after_the_guard_no_reader_finds_a_copy_that_it_did_not_see(kind: st
         became[judge(*getattr(Maker(seed), kind)())] += 1
     # Neither everything refused, nor nothing found.
     assert min(became[word] for word in ("found", "nothing", "refused")) > 100 * ROUNDS, became
+
+
+def test_the_short_way_through_json_finds_what_the_long_one_does() -> None:
+    short = 0
+    for seed in range(3000 * ROUNDS):
+        content_type, body = Maker(seed).json()
+        media = media_of(content_type)
+        found = plain_member(body, NAME) if body else None
+        if found is None or media.doubtful:
+            continue
+        assert found == collect(json_items(media, body, NAME, None)), body
+        short += found != NOTHING
+    assert short > 20 * ROUNDS
 
 
 # -- what clients really send -----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from apikey_guard.core.body.field import NOTHING, BodyField, Item, bounded, collect, text_of
 from apikey_guard.core.body.media import FORM, JSON, MULTIPART, Kind, Media, media_of
-from apikey_guard.core.body.members import json_items
+from apikey_guard.core.body.members import json_items, plain_member
 from apikey_guard.core.body.parts import part_items
 from apikey_guard.errors import BadRequest
 
@@ -57,6 +57,10 @@ def find(content_type: str | None, body: bytes, name: str, *, most: int | None =
         return NOTHING
     if media.doubtful:
         raise BadRequest("Content-Type could be read in two ways")
+    if media.kind == "json" and (most is None or body.count(b",") < most):
+        plain = plain_member(body, name)
+        if plain is not None:
+            return plain
     return collect(_READERS[media.kind](media, body, name, most))
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from apikey_guard.errors import BodyTooLarge
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class BodyField:
+class BodyField(NamedTuple):
     """Every copy of one field in one body; ``repr`` never shows a value.
 
     :param values: the values that are presented, decoded, in order; an empty one is presented too.
@@ -33,6 +31,9 @@ class BodyField:
         """``body``, in which this was found, less every copy; the same object if there is none."""
         if not self.spans:
             return body
+        if len(self.spans) == 1:
+            ((start, end),) = self.spans
+            return body[:start] + body[end:]
         kept: list[bytes] = []
         position = 0
         for start, end in self.spans:

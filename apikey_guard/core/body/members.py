@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from apikey_guard.core.body.field import Item, bounded
+from apikey_guard.core.body.field import NOTHING, BodyField, Item, bounded
 from apikey_guard.core.body.media import Media
 from apikey_guard.errors import BadRequest
 
@@ -20,6 +20,10 @@ _space = re.compile(r"[ \t\n\r]*+").match
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 # Numbers stay texts: nothing is computed with them, and one of a million digits costs nothing.
 _scan = json.JSONDecoder(strict=False, parse_float=str, parse_int=str).raw_decode
+_BRACE: Final = ord("{")
+_ASCII_ESCAPED: Final = re.compile(rb"\\u00[0-7]").search
+# The rest of a member after its name, and the comma after it.
+_PLAIN_VALUE: Final = re.compile(rb'[ \t\n\r]*+:[ \t\n\r]*+"([^"\\]*+)"(?:[ \t\n\r]*+(,)[ \t\n\r]*+)?+').match
 # The marks that ``json.detect_encoding`` finds, with the codec of what follows.
 _MARKS: Final = (
     (b"\xff\xfe\x00\x00", "utf-32-le"),
@@ -28,6 +32,41 @@ _MARKS: Final = (
     (b"\xfe\xff", "utf-16-be"),
     (b"\xef\xbb\xbf", "utf-8"),
 )
+
+
+def plain_member(body: bytes, name: str) -> BodyField | None:
+    """What a body holds that is written as clients mostly write it; None of any other body.
+
+    The same as :func:`json_items` finds, for a quarter of the time. Where nothing spells the name with
+    an escape, only what reads ``"name"`` can be the member; if that is there once, the scanner
+    says whether it is one of the object's own.
+    """
+    quoted = b'"%b"' % name.encode()
+    find = body.find  # several times as fast as ``in``
+    at = find(quoted)
+    if body[0] != _BRACE or find(b"\0") >= 0 or find(quoted, at + 1) >= 0:
+        return None
+    if find(b"\\") >= 0 and (_ASCII_ESCAPED(body) is not None or "/" in name):
+        return None
+    if at < 0:
+        return NOTHING
+    match = _PLAIN_VALUE(body, at + len(quoted))
+    if match is None:
+        return None
+    try:
+        text = body.decode()
+        members, end = _scan(text)
+    except (ValueError, RecursionError):
+        return None
+    if name not in members or (end != len(text) and _after(text, end) != len(text)):
+        return None
+    start, end = at, match.end(1) + 1
+    before = body[:at].rstrip(b" \t\n\r")
+    if before.endswith(b","):
+        start = len(before[:-1].rstrip(b" \t\n\r"))
+    elif match[2] is not None:
+        end = match.end()
+    return BodyField((members[name],), ((start, end),))
 
 
 def json_items(media: Media, body: bytes, name: str, most: int | None) -> Sequence[Item]:
