@@ -13,7 +13,8 @@ from apikey_guard.core.headers import IDENTITY_HEADERS, IdentityHeaders
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.origin import OriginSpec
 from apikey_guard.core.peers import Peers
-from apikey_guard.core.routing import Route, RouteTable
+from apikey_guard.core.routing import Route
+from apikey_guard.core.table import RouteTable
 from apikey_guard.errors import SettingsError
 from apikey_guard.keyservice import CalledKeyService, Hook, KeyService
 from apikey_guard.keyservice.loop import OwnLoop

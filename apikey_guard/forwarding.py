@@ -17,8 +17,8 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from apikey_guard.core.hops import Framing, Hop, framing
 from apikey_guard.core.model import Consumer, Deny, Reason
-from apikey_guard.core.routing import Router, readings
 from apikey_guard.core.story import caller_host
+from apikey_guard.core.table import Router
 from apikey_guard.core.target import has_encoded_slash, literal_path, mount_of, taken_off, wire_path
 from apikey_guard.errors import (
     BadRequest,
@@ -123,7 +123,7 @@ class Forwarder:
         preserving: Collection[str] = (),
         take_out_standins: Callable[[Environ], None] = lambda _: None,
     ) -> None:
-        self._match = ways.match
+        self._ways = ways
         self._make_clients = make_clients
         self._hop = hop
         self._refuse = refuse
@@ -141,7 +141,7 @@ class Forwarder:
         :param path: decoded, as the guard decides about it.
         :raises BadRequest: it goes to an origin, but could not be sent as it is decided about.
         """
-        way = self._match(path, environ)
+        way = self._ways.match(path, environ)
         if way.origin is None and self._app is not None:
             return None if self._choose_origin is None else Aim(way, None)
         return Aim(way, self._path(environ, way))
@@ -196,10 +196,10 @@ class Forwarder:
         path = wire_path(environ)
         # Where an encoded slash could lead to another route, two programs disagree about the path: the
         # origin may take parameters off a segment before it decodes, and then see another one.
-        if has_encoded_slash(path) and any(
-            self._match(reading, environ) is not way for reading in readings(literal_path(path))
-        ):
-            raise BadRequest("an encoded slash stands where routes part")
+        if has_encoded_slash(path):
+            found = self._ways.matches(literal_path(path), environ)
+            if found is None or any(each is not way for each in found):
+                raise BadRequest("an encoded slash stands where routes part")
         return path
 
     def _send(self, aim: Aim, environ: Environ) -> OriginAnswer | None:

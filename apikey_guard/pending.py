@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from apikey_guard.core.decision import Question, Rule, lacking
 from apikey_guard.core.extraction import Ambiguous
 from apikey_guard.core.model import NO_SCOPES, Allow, Decision, Deny, Reason
-from apikey_guard.core.routing import Access, is_canonical
+from apikey_guard.core.paths import is_canonical
+from apikey_guard.core.routing import Access
 from apikey_guard.telling import fault
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult
 
 from apikey_guard import settings_checks as check
 from apikey_guard.core.origin import OriginSpec, OriginTarget
-from apikey_guard.core.routing import is_canonical
+from apikey_guard.core.paths import is_canonical
 from apikey_guard.core.target import wire_path
 from apikey_guard.errors import BadRequest
 from apikey_guard.settings_checks import Check, Wrong, shown

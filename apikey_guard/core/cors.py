@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote_plus
+
+from apikey_guard.core.request import overrides
 
 Environ = Mapping[str, Any]  # a CGI environment: what is read here is text
 Headers = Sequence[tuple[str, str]]
 
 _is_method = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}").fullmatch
-# Headers by which frameworks and origins are told to take the request for one with another method.
-_OVERRIDES: Final = ("HTTP_X_HTTP_METHOD_OVERRIDE", "HTTP_X_HTTP_METHOD", "HTTP_X_METHOD_OVERRIDE")
 _are_names = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z, \t]{1,4096}").fullmatch
 _VARY_OF_PREFLIGHT: Final = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 # Headers of a refusal that its reader needs, and that browsers show to no page unasked.
@@ -38,8 +37,7 @@ def says_more(environ: Environ) -> bool:
     return (
         environ.get("CONTENT_LENGTH") not in {None, "", "0"}
         or "HTTP_TRANSFER_ENCODING" in environ
-        or any(name in environ for name in _OVERRIDES)
-        or "_method" in unquote_plus(environ.get("QUERY_STRING") or "")
+        or bool(overrides(environ))
     )
 
 

@@ -12,26 +12,21 @@ from apikey_guard.core.extraction import Ambiguous, Conflict, Environ, Extractor
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.model import NO_SCOPES, Allow, Consumer, Credential, Decision, Deny, Freshness, Reason
-from apikey_guard.core.routing import (
-    Access,
-    Mode,
-    Route,
-    Router,
-    RouteTable,
-    hides_specials,
-    is_canonical,
-    is_plain_path,
-    mixes_parameters,
-    readings,
-)
+from apikey_guard.core.paths import hides_specials, is_canonical, sent_path
+from apikey_guard.core.request import hosts_meant, means_one_method, methods_meant, raw_target, request_host
+from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.core.standin import is_standin
+from apikey_guard.core.table import Place, RouteTable
 from apikey_guard.errors import Overloaded, RateLimited, UnusableAnswer, VerificationError
 
 # APIs are asked for the same paths again and again; a quarter of a MiB at most remembers them.
 _REMEMBERED_PATHS = 1024
 _REMEMBERED_LENGTH = 128
 _OVERLOADED = frozenset({"queue_full", "no_place", "no_thread"})
-_STRICTNESS: Mapping[str, int] = {"enforce": 2, "monitor": 1, "off": 0}
+_MODES: Mapping[str, int] = {"enforce": 2, "monitor": 1, "off": 0}
+_ACCESSES: Mapping[str, int] = {"required": 2, "optional": 1, "public": 0}
+# Rules that no single route stands for. Each asks for the scopes of several.
+_JOINED_RULES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,52 +157,113 @@ class Policy:
     def __init__(self, routes: Iterable[Route], defaults: Defaults) -> None:
         self.default = Rule.of(None, defaults)
         self.rules = [(route.path, Rule.of(route, defaults)) for route in routes]
-        self._router: Router[Rule] = RouteTable(self.rules, self.default)
-        self._match = self._router.match
-        rules = [self.default, *(rule for _, rule in self.rules)]
+        self._all = [self.default, *(rule for _, rule in self.rules)]
+        self._table = table = RouteTable(self.rules, self.default)
         # Where every rule decides alike, the default included, it does not matter how a path can be read.
-        self._paths_matter = any(not rule.plain or rule.scopes for rule in rules)
-        self._methods_matter = any(rule.methods is not None for rule in rules)
-        self._match_by_path_alone = all(rule.methods is None and rule.hosts is None for _, rule in self.rules)
+        self._readings_matter = any(not rule.plain or rule.scopes for rule in self._all)
+        self._methods_matter = any(rule.methods is not None for rule in self._all)
+        self._hosts_matter = any(rule.hosts is not None for rule in self._all)
+        # Where an encoded slash leads nowhere that asks for more: places that hold however they are written.
+        self._steady = {place for place in table.places if _is_steady(place)}
         # Rules of paths seen lately. Only rules that nothing but the path selects, and only plain ones.
         self.plain_rules: dict[str, Rule] = {}
+        self._joined: dict[tuple[object, ...], Rule] = {}
         self._allow_preflight = defaults.allow_preflight
         self._methods = sorted({method for _, rule in self.rules for method in rule.methods or ()})
 
     def rule(self, path: str, environ: Environ) -> Rule:
-        """The rule that holds for a request.
+        """The rule that holds for a request: the strictest of all that servers may take it for.
 
-        A path that can be read in several ways gets the strictest of its readings (P-01), and so
-        does a method that is not in capitals: frameworks take ``post`` for ``POST`` (P-05).
+        A path can be read in several ways (P-01), a method overridden or written small (P-05), a host
+        odd (P-04). What all readings agree on holds as it is.
 
         :param path: decoded, as Unicode; undecodable bytes as U+FFFD.
         """
-        if self._paths_matter and is_plain_path(path) is None and not is_canonical(path):
+        place = self._table.simple(path) if self._readings_matter else self._table.literal(path)
+        if place is None:
             return self._strictest(path, environ)
-        if self._methods_matter and not environ.get("REQUEST_METHOD", "").isupper():
-            return self._strictest(path, environ)
-        rule = self._match(path, environ)
-        if rule.plain and self._match_by_path_alone and len(path) <= _REMEMBERED_LENGTH:
-            if len(self.plain_rules) >= _REMEMBERED_PATHS:
-                self.plain_rules.clear()
-            self.plain_rules[path] = rule
-        if not rule.plain and hides_specials(_raw_target(environ)):
+        rule = place.only
+        if rule is None:
+            if self._readings_matter and self._is_odd(environ):
+                return self._strictest(path, environ)
+            rule = place.choose(environ.get("REQUEST_METHOD"), request_host(environ))
+        elif place in self._steady:
+            return self._remember(path, rule)
+        if self._readings_matter and hides_specials(raw_target(environ)):
             return self._strictest(path, environ)
         return rule
 
+    def agrees(self, path: str, environ: Environ) -> bool:
+        """Whether a request leads to the same rule, whoever reads it: then its path means one thing here."""
+        return len({id(rule) for rule in self._readings(path, environ)}) == 1
+
+    def _remember(self, path: str, rule: Rule) -> Rule:
+        if rule.plain and len(path) <= _REMEMBERED_LENGTH:
+            if len(self.plain_rules) >= _REMEMBERED_PATHS:
+                self.plain_rules.clear()
+            self.plain_rules[path] = rule
+        return rule
+
+    def _is_odd(self, environ: Environ) -> bool:
+        """Whether method or host can be read in several ways, where rules depend on them."""
+        if self._methods_matter and not means_one_method(environ):
+            return True
+        if not self._hosts_matter:
+            return False
+        hosts = hosts_meant(environ)
+        return hosts is None or len(hosts) > 1
+
     def _strictest(self, path: str, environ: Environ) -> Rule:
-        """The rule for an odd request: credential required, and every scope that a reading asks for."""
-        method, host = environ.get("REQUEST_METHOD", ""), environ.get("HTTP_HOST")
-        requests = [{"REQUEST_METHOD": each, "HTTP_HOST": host} for each in {method, method.upper()}]
-        pairs = [(reading, request) for reading in readings(path) for request in requests]
-        rules = [self.default, *(self._match(reading, request) for reading, request in pairs)]
-        if mixes_parameters(path, _raw_target(environ)):
-            # Of one more reading only the beginning is certain: all routes above it count, too.
-            for reading, request in pairs:
-                rules += self._router.matches(reading, request)
-        scopes = NO_SCOPES.union(*(rule.scopes for rule in rules))
-        mode = max((rule.mode for rule in rules), key=_STRICTNESS.__getitem__)
-        return replace(self.default, scopes=scopes, mode=mode, plain=mode == "enforce")
+        """What holds for a request that must be read with care."""
+        places = self._places(path, environ)
+        rule = self._join(self._chosen(path, places, environ))
+        if places is not None and places <= self._steady and is_canonical(path):
+            scopes = NO_SCOPES.union(*(each.scopes for place in places for each in place.entries))
+            if scopes <= rule.scopes:
+                self._remember(path, rule)
+        return rule
+
+    def _readings(self, path: str, environ: Environ) -> list[Rule]:
+        return self._chosen(path, self._places(path, environ), environ)
+
+    def _places(self, path: str, environ: Environ) -> set[Place[Rule]] | None:
+        """Where servers may take the path to; None: anywhere."""
+        target = raw_target(environ)
+        if target is None:
+            return self._table.readings(path, sent=False)
+        mount = environ.get("SCRIPT_NAME")
+        sent = sent_path(target, mount if isinstance(mount, str) else "")
+        return self._table.readings(path) if sent == path else self._table.readings(path, sent)
+
+    def _chosen(self, path: str, places: set[Place[Rule]] | None, environ: Environ) -> list[Rule]:
+        """The rules of these places, that of the path as it stands there first."""
+        literal = self._table.match(path, environ)
+        if places is None:
+            return [literal, *self._all]
+        methods = methods_meant(environ) if self._methods_matter else [""]
+        hosts = hosts_meant(environ) if self._hosts_matter else [""]
+        return [literal, *(rule for place in places for rule in place.choose_all(methods, hosts))]
+
+    def _join(self, rules: Sequence[Rule]) -> Rule:
+        """The rule that asks for everything that one of these asks for; one of them where one does.
+
+        It looks like the one that asks for most: its label, its locations, its dialect.
+        """
+        asking = [rule for rule in rules if rule.mode == "enforce" and rule.access != "public"]
+        if not asking:
+            mode = max((rule.mode for rule in rules), key=_MODES.__getitem__)
+            asking = [rule for rule in rules if rule.mode == mode]
+        most = max(asking, key=lambda rule: (_ACCESSES[rule.access], len(rule.scopes)))
+        scopes = NO_SCOPES.union(*(rule.scopes for rule in asking))
+        if scopes == most.scopes:
+            return most
+        key = (id(most), scopes)
+        joined = self._joined.get(key)
+        if joined is None:
+            if len(self._joined) >= _JOINED_RULES:
+                self._joined.clear()
+            joined = self._joined[key] = replace(most, scopes=scopes)
+        return joined
 
     def hands_on(self, path: str, environ: Environ) -> bool:
         """Whether this is a preflight that goes on without a credential (P-05).
@@ -221,12 +277,9 @@ class Policy:
         return not any(self.rule(path, each).scopes for each in (environ, *given))
 
 
-def _raw_target(environ: Environ) -> str | None:
-    for key in ("RAW_URI", "REQUEST_URI"):
-        target = environ.get(key)
-        if isinstance(target, str):
-            return target
-    return None
+def _is_steady(place: Place[Rule]) -> bool:
+    rule = place.only
+    return rule is not None and rule.plain and all(each.scopes <= rule.scopes for each in place.entries)
 
 
 def settle(rule: Rule, found: str | Ambiguous | None) -> Allow | Deny | str:

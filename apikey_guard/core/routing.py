@@ -1,20 +1,16 @@
-"""Which rule holds for a request: routes, canonical paths, and the table that matches them.
-
-A route is what people write; a rule is what it means under one guard's settings. The table is
-a tree of path segments, so matching costs the depth of the longest route, not the number of
-routes, and no pattern that a caller could slow down (threat P-09).
-"""
+"""Routes: what people write. A rule is what a route means under one guard's settings."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
-from urllib.parse import unquote
+from typing import Literal
 
 from apikey_guard.core.hiding import HIDES
 from apikey_guard.core.model import NO_SCOPES
+from apikey_guard.core.paths import folded, is_canonical
+from apikey_guard.core.request import HOST_NAME
 from apikey_guard.errors import SettingsError
 
 Access = Literal["required", "optional", "public"]
@@ -23,81 +19,6 @@ ACCESSES: tuple[str, ...] = ("required", "optional", "public")
 MODES: tuple[str, ...] = ("enforce", "monitor", "off")
 
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")
-_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
-_ODD_CHARACTER = re.compile(r"[;\\%#?\x00-\x1f\x7f\ufffd]")
-# The fast yes for nearly every canonical path: one pass, no segment that starts with a dot.
-is_plain_path = re.compile(r"(?:/[^./;\\%#?\x00-\x1f\x7f\ufffd][^/;\\%#?\x00-\x1f\x7f\ufffd]*)+/?").fullmatch
-_ENCODED_SPECIAL = re.compile(r"%(?:2[ef35]|5c|3[bf]|[01][0-9a-f]|7f)", re.IGNORECASE)
-
-
-def is_canonical(path: str) -> bool:
-    """Whether a decoded path can be read in one way only.
-
-    It starts with a slash and has no empty or dot segment, parameter, backslash, percent sign,
-    fragment, question mark, control or replacement character. A trailing slash is fine.
-
-    :param path: decoded once, as Unicode; bytes that are no UTF-8 as U+FFFD.
-    """
-    return is_plain_path(path) is not None or (
-        path[:1] == "/"
-        and "//" not in path
-        and not _ODD_CHARACTER.search(path)
-        and ("/." not in path or not _has_dot_segment(path))
-    )
-
-
-def _has_dot_segment(path: str) -> bool:
-    return any(segment in {".", ".."} for segment in path.split("/"))
-
-
-def hides_specials(target: str | None) -> bool:
-    """Whether a raw request target, before any decoding, holds an encoded special character.
-
-    ``%2F`` and its like decode to a path that looks canonical but was not sent so; a server
-    behind may split it elsewhere (threat P-01).
-
-    :param target: ``RAW_URI`` or ``REQUEST_URI``, where the server gives one.
-    """
-    if target is None:
-        return False
-    path = target.partition("?")[0]
-    return "#" in path or _ENCODED_SPECIAL.search(path) is not None
-
-
-def mixes_parameters(path: str, target: str | None) -> bool:
-    """Whether a semicolon may begin a parameter in one place and belong to a name in another.
-
-    A server behind that takes parameters off before it decodes then reads a path which is none of
-    :func:`readings`.
-
-    :param path: decoded.
-    :param target: as it was sent, where the server gives it.
-    """
-    if target is None:
-        return path.count(";") > 1
-    sent = target.partition("?")[0]
-    return ";" in sent and "%3b" in sent.lower()
-
-
-def readings(path: str) -> set[str]:
-    """The paths that servers behind may take an odd path for, the path itself among them."""
-    found = {path}
-    for text in (path, unquote(path)):
-        whole = text.replace("\\", "/")
-        # A mark may end the path or belong to it, and for some the path ends at a NUL.
-        for cut in (whole, re.split(r"[?#\x00]", whole, maxsplit=1)[0]):
-            found |= {cut, _resolved(cut), _resolved(re.sub(r";[^/]*", "", cut))}
-    return found
-
-
-def _resolved(path: str) -> str:
-    segments: list[str] = []
-    for raw in re.sub(r"[\x00-\x1f\x7f]", "", path).split("/"):
-        if raw == "..":
-            del segments[-1:]
-        elif raw not in {"", "."}:
-            segments.append(raw)
-    return "/" + "/".join(segments) + ("/" if path.endswith("/") and segments else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +26,14 @@ class Route:
     """What holds for the requests that match a path, a set of methods and a set of hosts.
 
     :param path: ``/exact``, or ``/prefix/*`` for a path and everything below it; whole
-        segments, case-sensitive. The longest path that matches wins; the order of routes does
-        not matter.
+        segments. The longest path that matches wins; the order of routes does not matter. What a
+        route asks for holds for every spelling of its path that some server takes for it: another
+        letter case, a slash more or less, ``//``, ``/./``, ``;x``, ``%2F``. What it opens is open
+        as it is written alone. Of two routes that differ so, the stricter holds for both.
     :param methods: the methods it is for; None is all of them. ``GET`` includes ``HEAD``.
     :param access: ``required``, ``optional`` (no credential is fine, a bad one is not), or
-        ``public`` (nothing is looked at). Only a canonical path can be optional or public.
+        ``public`` (nothing is looked at). Where a path can be read in several ways, the strictest
+        of them holds.
     :param mode: ``enforce``, ``monitor`` or ``off``; None is the guard's mode.
     :param scopes: the scopes that a credential needs, all of them.
     :param name: how decisions, logs and metrics call the route; None is its path.
@@ -170,7 +94,7 @@ class Route:
             if not _METHOD.fullmatch(method):
                 yield f"{place}: method {method!r} is not a method; write it in capitals, like 'GET'"
         for host in sorted(self.hosts or ()):
-            if not _HOST.fullmatch(host):
+            if not HOST_NAME.fullmatch(host):
                 yield f"{place}: host {host!r} is not a lower-case host name without a port"
         if self.access not in ACCESSES:
             yield f"{place}: access {self.access!r} is not one of {', '.join(ACCESSES)}"
@@ -227,146 +151,48 @@ def _path_problems(path: object) -> Iterator[str]:
 
 
 def duplicate_routes(routes: Sequence[Route]) -> list[str]:
-    """A sentence for each pair of routes that have a path, a method and a host in common."""
+    """A sentence for each route that has a path, a method and a host in common with one before."""
     problems = []
-    for position, route in enumerate(routes):
-        for other in routes[:position]:
-            if route.path == other.path and _overlap(route.methods, other.methods, route.hosts, other.hosts):
-                problems.append(
-                    f"route {route.path!r} is there twice for the same method and host; keep one of them"
-                )
-                break
+    seen: set[tuple[str, str | None, str | None]] = set()
+    for route in routes:
+        # A route with methods and one without stand side by side on purpose: the first one wins.
+        keys = {
+            (route.path, method, host)
+            for method in route.methods or (None,)
+            for host in route.hosts or (None,)
+        }
+        if not seen.isdisjoint(keys):
+            problems.append(
+                f"route {route.path!r} is there twice for the same method and host; keep one of them"
+            )
+        seen |= keys
     return problems
 
 
-def _overlap(
-    methods: Collection[str] | None,
-    other_methods: Collection[str] | None,
-    hosts: Collection[str] | None,
-    other_hosts: Collection[str] | None,
-) -> bool:
-    # A route with methods and one without stand side by side on purpose: the first one wins.
-    if (methods is None) != (other_methods is None) or (hosts is None) != (other_hosts is None):
-        return False
-    same_methods = methods is None or other_methods is None or not set(methods).isdisjoint(other_methods)
-    same_hosts = hosts is None or other_hosts is None or not set(hosts).isdisjoint(other_hosts)
-    return same_methods and same_hosts
+def routes_alike(routes: Sequence[Route]) -> list[str]:
+    """A sentence for each route that asks for more or less than one which some servers take for the same."""
+    found = []
+    spelled: dict[str, list[Route]] = {}
+    for route in routes:
+        alike = spelled.setdefault(_spelling(route.path), [])
+        other = next((each for each in alike if each.path != route.path and _disagree(each, route)), None)
+        if other is not None:
+            found.append(
+                f"routes: {other.path!r} and {route.path!r} differ by letter case or the last slash only; "
+                "some servers take one for the other, so the stricter holds for both"
+            )
+        alike.append(route)
+    return found
 
 
-def request_host(environ: Mapping[str, object]) -> str | None:
-    """The host name that the request names, lower-case and without a port; None for an odd one."""
-    value = environ.get("HTTP_HOST")
-    if not isinstance(value, str):
-        return None
-    host = value.lower()
-    name, colon, port = host.rpartition(":")
-    # RFC 9110, section 7.2, and RFC 3986, section 3.2.3: a port may be empty. A final dot means the root.
-    if colon and (not port or (port.isascii() and port.isdigit())):
-        host = name
-    host = host.removesuffix(".")
-    return host if _HOST.fullmatch(host) else None
+def _spelling(path: str) -> str:
+    return "/".join(map(folded, path.rstrip("/").split("/")))
 
 
-class Matched(Protocol):
-    """What a table hands out: anything that knows for which methods and hosts it stands."""
-
-    @property
-    def methods(self) -> Collection[str] | None: ...
-
-    @property
-    def hosts(self) -> Collection[str] | None: ...
+def _disagree(one: Route, other: Route) -> bool:
+    same = (one.access, one.mode, one.scopes) == (other.access, other.mode, other.scopes)
+    return not same and _overlap(one.methods, other.methods) and _overlap(one.hosts, other.hosts)
 
 
-M = TypeVar("M", bound=Matched)
-
-
-M_co = TypeVar("M_co", covariant=True)
-
-
-class Router(Protocol[M_co]):
-    """Finds what holds for a path. Another gateway's way of matching stands behind the same words."""
-
-    def match(self, path: str, environ: Mapping[str, object]) -> M_co: ...
-
-    def matches(self, path: str, environ: Mapping[str, object]) -> Iterator[M_co]: ...
-
-
-class RouteTable(Generic[M]):
-    """Longest path first, then the entry with methods, then the one with hosts; else the default.
-
-    :param entries: path (as in :class:`Route`) and what stands for it.
-    :param default: what holds where nothing matches.
-    """
-
-    def __init__(self, entries: Iterable[tuple[str, M]], default: M) -> None:
-        exact: dict[str, list[M]] = {}
-        below: dict[str, list[M]] = {}
-        for path, entry in entries:
-            if path.endswith("/*"):
-                below.setdefault(path[:-2], []).append(entry)
-            else:
-                exact.setdefault(path, []).append(entry)
-        # A tree of dicts by segment; what holds at a node, best first, stands under the key None.
-        self._root: dict[str | None, Any] = {None: (default,)}
-        self._splits = max((prefix.count("/") for prefix in below), default=0) + 1
-        for prefix in sorted(below, key=lambda prefix: prefix.count("/")):
-            self._node(prefix)[None] = (*_best_first(below[prefix]), *self._below(prefix))
-        self._exact = {path: (*_best_first(found), *self._below(path)) for path, found in exact.items()}
-
-    def _node(self, prefix: str) -> dict[str | None, Any]:
-        node = self._root
-        found = node[None]
-        for segment in prefix.split("/"):
-            # A node between two routes holds what the nearest one above it does.
-            node = node.setdefault(segment, {None: found})
-            found = node[None]
-        return node
-
-    def _below(self, path: str) -> tuple[M, ...]:
-        node = self._root
-        # Never split further than the deepest route: a path of a thousand slashes costs no more.
-        for segment in path.split("/", self._splits):
-            child = node.get(segment)
-            if child is None:
-                break
-            node = child
-        found: tuple[M, ...] = node[None]
-        return found
-
-    def match(self, path: str, environ: Mapping[str, object]) -> M:
-        """What holds for a request.
-
-        :param path: decoded, as Unicode.
-        :param environ: asked for method and host only, and only where an entry depends on them.
-        """
-        found = self._exact.get(path)
-        if found is None:
-            # As _below, written out: this runs for every request.
-            node = self._root
-            for segment in path.split("/", self._splits):
-                child = node.get(segment)
-                if child is None:
-                    break
-                node = child
-            found = node[None]
-        for entry in found:
-            if entry.methods is not None and environ.get("REQUEST_METHOD") not in entry.methods:
-                continue
-            if entry.hosts is not None and request_host(environ) not in entry.hosts:
-                continue
-            return entry
-        # The default, which has neither methods nor hosts, stands last in every tuple.
-        raise AssertionError("a route table without a default")
-
-    def matches(self, path: str, environ: Mapping[str, object]) -> Iterator[M]:
-        """Everything that holds for a path: what :meth:`match` returns, then what it was chosen over."""
-        method, host = environ.get("REQUEST_METHOD"), request_host(environ)
-        for entry in self._exact.get(path) or self._below(path):
-            if (entry.methods is None or method in entry.methods) and (
-                entry.hosts is None or host in entry.hosts
-            ):
-                yield entry
-
-
-def _best_first(entries: list[M]) -> list[M]:
-    return sorted(entries, key=lambda entry: (entry.methods is None, entry.hosts is None))
+def _overlap(one: Collection[str] | None, other: Collection[str] | None) -> bool:
+    return one is None or other is None or not set(one).isdisjoint(other)

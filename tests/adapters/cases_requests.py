@@ -40,18 +40,24 @@ ODD_PATHS: Mapping[str, str | bytes] = {
     "parameter": "/admin;x=/public",
     "backslash": "/public\\..\\admin",
     "two-slashes": "//public/../admin",
-    "empty-segment": "/public//x",
     "dot": "/./public/x",
-    "last-dot": "/public/.",
     "other-case": "/PUBLIC/x",
     "longer-word": "/publicx",
     "slash-after-exact": "/health/",
     "nul": "/health\x00",
     "line-feed": "/health\n",
-    "fragment": "/public/#/admin",
     "percent": "/public/%2e%2e/admin",
-    "not-utf-8": b"/public/\xff",
     "overlong": b"/public/\xc0\xae\xc0\xae/admin",
+}
+# Whoever reads them, they stay below /public.
+PUBLIC_ANYHOW: Mapping[str, str | bytes] = {
+    "empty-segment": "/public//x",
+    "last-dot": "/public/.",
+    "fragment": "/public/#/admin",
+    "question-mark": "/public/what?",
+    "parameter": "/public/a;b",
+    "percent": "/public/100%",
+    "not-utf-8": b"/public/\xff",
 }
 
 PATHS: list[Case] = [
@@ -59,9 +65,20 @@ PATHS: list[Case] = [
     Case("p01-public-below", Request("/public/a/b"), replace(NOBODY, path="/public/a/b"), PUBLIC),
     Case("p01-public-with-a-key", with_key(BAD, "/public/x"), NOBODY, PUBLIC, asked=0),
     *(Case(f"p01-never-public-{name}", Request(path), MISSING, PUBLIC) for name, path in ODD_PATHS.items()),
+    *(
+        Case(f"p01-public-anyhow-{name}", Request(path), NOBODY, PUBLIC)
+        for name, path in PUBLIC_ANYHOW.items()
+    ),
+    Case(
+        "p01-encoded-slash-below",
+        Request("/public/a/b", target="/public/a%2Fb"),
+        NOBODY,
+        PUBLIC,
+        needs_target=True,
+    ),
     Case(
         "p01-encoded-slash",
-        Request("/public/a/b", target="/public/a%2Fb"),
+        Request("/public/b", target="/public%2Fb"),
         MISSING,
         PUBLIC,
         needs_target=True,
@@ -80,7 +97,13 @@ PATHS: list[Case] = [
         {"routes": [Route("/café", scopes=["write"])]},
     ),
     Case("p01-accent-with-a-key", with_key(path="/café"), replace(BY_42, path="/café")),
-    Case("p01-bytes-without-a-key", Request(b"/\xff"), MISSING, {"routes": [Route("/*", access="public")]}),
+    Case(
+        "p01-bytes-without-a-key",
+        Request(b"/\xff"),
+        MISSING,
+        {"routes": [Route("/*", access="public"), Route("/\xff")]},
+    ),
+    Case("p01-bytes-public-anyhow", Request(b"/\xff"), NOBODY, {"routes": [Route("/*", access="public")]}),
     Case("p01-bytes-with-a-key", with_key(path=b"/\xff"), BY_42),
     Case("p02-mount-is-no-path", Request("/admin", mount="/public"), MISSING, PUBLIC),
     Case(

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from apikey_guard.core.routing import is_canonical
+from apikey_guard.core.paths import is_canonical
 from apikey_guard.wsgi import unicode_path
 from tests.adapters.cases_bodies import BODIES
 from tests.adapters.cases_credentials import CREDENTIALS, STATUS

@@ -52,9 +52,7 @@ ODD_TARGETS = [
     "//public/../admin",
     "//admin",
     "/./admin",
-    "/public/.",
     "/public/..",
-    "/public//",
     "/PUBLIC/x",
     "/publicx",
     "/health/",
@@ -64,9 +62,6 @@ ODD_TARGETS = [
     "/admin#/public",
     "/health%c0%ae",
     "/health%ff",
-    "/public/%7f",
-    "/public/a%3fb",
-    "/public/a%25b",
     "public",
     "",
     "*",
@@ -85,14 +80,40 @@ def test_p01_an_odd_path_is_never_exempt(target: str, raw: str | None) -> None:
 
 @pytest.mark.parametrize("raw", ["RAW_URI", "REQUEST_URI"])
 @pytest.mark.parametrize(
-    "target", ["/public%2fx", "/public/%2e%2e", "/public/a%5Cb", "/public/x#", "/health%3b"]
+    "target", ["/public%2fx", "/public/%2e%2e", "/public/a%5C..%5c../b", "/health#", "/health%3b"]
 )
 def test_p01_a_path_that_only_decodes_to_an_exempt_one_is_protected(target: str, raw: str) -> None:
-    # What a server behind would make of the target is not known: only what was sent plainly is exempt.
+    # What a server behind makes of the target is not known: what leads elsewhere for one is not exempt.
     path, _ = decoded(target.partition("#")[0])
     with Guarded(routes=EXEMPT) as guarded:
         assert asked(guarded, path, extra={raw: target}) == MISSING
         assert guarded.app.calls == 0
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/public/.",
+        "/public//",
+        "/public//x",
+        "/public/%7f",
+        "/public/a%3fb",
+        "/public/a%25b",
+        "/public/a%2Fb",
+        "/public/a;b",
+        "/public/c%23",
+        "/public/a%5Cb",
+        "/public/%ff",
+        "/public/x#",
+        "/public/a/../b",
+    ],
+)
+@pytest.mark.parametrize("raw", ["RAW_URI", None])
+def test_p01_what_is_exempt_in_every_reading_is_exempt(target: str, raw: str | None) -> None:
+    path, query = decoded(target)
+    with Guarded(routes=EXEMPT) as guarded:
+        assert asked(guarded, path, query=query, extra={raw: target} if raw else None) == (200, "")
+        assert guarded.keys.calls == 0
 
 
 @pytest.mark.parametrize("path", ["/public", "/public/", "/public/x", "/public/.x/y", "/public/é", "/health"])
@@ -249,31 +270,34 @@ def test_p04_nothing_but_the_path_exempts(query: str, headers: tuple[tuple[str, 
     [
         ("open.example", True),
         ("OPEN.example:8443", True),
-        ("open.example.", True),
-        ("open.example.:80", True),
         ("open.example:", True),
-        ("open.example, evil", False),
-        ("open.example,open.example", False),
-        ("evil@open.example", False),
-        ("open.example/", False),
-        ("open.example:80:80", False),
-        ("open.example:x", False),
-        (" open.example", False),
+        ("open.example.", None),
+        ("open.example.:80", None),
+        ("open.example, evil", None),
+        ("open.example,open.example", None),
+        ("evil@open.example", None),
+        ("open.example/", None),
+        ("open.example:80:80", None),
+        ("open.example:x", None),
+        (" open.example", None),
         ("xopen.example", False),
-        ("open.example..", False),
-        ("", False),
-        (None, False),
+        ("open.example..", None),
+        ("", None),
+        (None, None),
     ],
 )
-def test_p04_one_host_is_one_host_in_every_spelling(host: str | None, same: bool) -> None:
-    """RFC 9110 lets a port be empty, RFC 1034 a name end in a dot; anything odd is no match."""
+def test_p04_a_host_opens_its_own_spelling_and_is_limited_in_every(
+    host: str | None, same: bool | None
+) -> None:
+    """RFC 9110 lets a port be empty. What servers read differently (None) counts for every entry."""
     routes = [
         Route("/p", hosts=["open.example"], access="public"),
         Route("/s", hosts=["open.example"], scopes=["s"]),
     ]
     with Guarded(routes=routes) as guarded:
         assert asked(guarded, "/p", extra={"HTTP_HOST": host}) == ((200, "") if same else MISSING)
-        assert asked(guarded, "/s", GOOD, extra={"HTTP_HOST": host}) == (LACKING if same else (200, ""))
+        expected = (200, "") if same is False else LACKING
+        assert asked(guarded, "/s", GOOD, extra={"HTTP_HOST": host}) == expected
 
 
 # -- P-05 -----------------------------------------------------------------------------------------
@@ -404,10 +428,9 @@ def test_p10_the_longest_path_wins_in_any_order(order: tuple[int, ...]) -> None:
         "/a/b": "/a/b/*",
         "/a/b/x": "/a/b/*",
         "/a/b/c": "/a/b/c",
-        "/a/b/c/": "/a/b/*",
         "/ab": "/ab",
         "/abc": None,
-        "/A/b": None,
+        "/b/a": None,
     }
     with Guarded(routes=[routes[position] for position in order]) as guarded:
         for path, scope in wanted.items():

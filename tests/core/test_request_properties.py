@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from apikey_guard.core.extraction import AMBIGUOUS, Conflict, Extractor, Location
 from apikey_guard.core.hiding import Hiding
-from apikey_guard.core.routing import Route, RouteTable, is_canonical, readings
+from apikey_guard.core.paths import is_canonical
+from apikey_guard.core.routing import Route
+from apikey_guard.core.table import RouteTable
 
 NAME = "apikey"
 QUERY = Location("query", NAME)
@@ -87,24 +89,41 @@ odd = st.sampled_from(["", "\\", "\x00", "#", "?", ";", "%2f", "\ufffd"])
 paths = st.builds(lambda parts, end: "/" + "/".join(parts) + end, st.lists(segments, max_size=5), odd)
 
 
+# What each prefix of such a path leads to is told apart; no two differ by case or a slash.
+PLACES: RouteTable[Route] = RouteTable(
+    [
+        (route.path, route)
+        for one in ["a", "open", "admin", "é"]
+        for route in (Route(f"/{one}/*"), Route(f"/{one}/a/*"))
+    ],
+    Route("/*"),
+)
+
+
 @quick
 @given(paths | st.text(max_size=8))
 def test_a_canonical_path_can_be_read_in_one_way_only(path: str) -> None:
-    if is_canonical(path):
+    if is_canonical(path) and path == path.casefold():
         assert unquote(path) == path
         assert posixpath.normpath(path) == (path.rstrip("/") or "/")
-        assert readings(path) == {path}
+        assert PLACES.readings(path) == {PLACES.literal(path)}
 
 
 @quick
 @given(paths)
-def test_a_path_that_resolves_elsewhere_is_not_canonical(path: str) -> None:
-    resolved = posixpath.normpath(unquote(path.replace("\\", "/")))
-    if resolved.lstrip("/") != path.strip("/"):
-        assert not is_canonical(path)
-        assert any(
-            posixpath.normpath(reading).lstrip("/") == resolved.lstrip("/") for reading in readings(path)
-        )
+def test_where_a_path_resolves_to_is_one_of_its_readings(path: str) -> None:
+    for resolved in (posixpath.normpath(unquote(path.replace("\\", "/"))), posixpath.normpath(path)):
+        if resolved.lstrip("/") != path.strip("/"):
+            assert not is_canonical(path)
+        places = PLACES.readings(path)
+        assert places is None or PLACES.literal("/" + resolved.lstrip("/")) in places
+
+
+@quick
+@given(st.text(alphabet="/.;%25\\?#\x00aAé\ufffd", max_size=4000))
+def test_reading_a_path_ends(path: str) -> None:
+    places = PLACES.readings(path)
+    assert places is None or PLACES.literal(path) in places
 
 
 prefixes = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3).map(lambda parts: "/" + "/".join(parts))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from apikey_guard import Route, SettingsError
-from apikey_guard.core.routing import RouteTable, duplicate_routes, hides_specials, is_canonical, request_host
+from apikey_guard.core.paths import hides_specials, is_canonical
+from apikey_guard.core.request import request_host
+from apikey_guard.core.routing import duplicate_routes
+from apikey_guard.core.table import RouteTable
 
 CANONICAL = {
     "the root": "/",
@@ -160,13 +163,3 @@ WRONG: dict[str, dict[str, object]] = {
 def test_a_wrong_route_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match="route"):
         Route(**given)  # type: ignore[arg-type]  # wrong on purpose
-
-
-def test_everything_that_holds_for_a_path_comes_best_first() -> None:
-    routes = [Route("/a/*"), Route("/a/b"), Route("/a/*", methods=["POST"]), Route("/c")]
-    default = Route("/*")
-    table = RouteTable([(route.path, route) for route in routes], default)
-    a, b, posted, _ = routes
-    assert list(table.matches("/a/b", {"REQUEST_METHOD": "GET"})) == [b, a, default]
-    assert list(table.matches("/a/x", {"REQUEST_METHOD": "POST"})) == [posted, a, default]
-    assert list(table.matches("/x", {"REQUEST_METHOD": "GET"})) == [default]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from apikey_guard.core.hops import Hop
 from apikey_guard.core.peers import Peers
-from apikey_guard.core.routing import RouteTable
+from apikey_guard.core.table import RouteTable
 from apikey_guard.forwarding import Forwarder, Way
 from apikey_guard.origins import OriginAnswer, OriginClient, OriginRequest
 from apikey_guard.origins.connection import Connection

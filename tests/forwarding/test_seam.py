@@ -9,7 +9,7 @@ import pytest
 from apikey_guard.core.hops import Hop
 from apikey_guard.core.model import Reason
 from apikey_guard.core.peers import Peers
-from apikey_guard.core.routing import RouteTable
+from apikey_guard.core.table import RouteTable
 from apikey_guard.errors import OriginAborted, OriginBusy, OriginError, OriginFailed, OriginTimeout
 from apikey_guard.forwarding import ORIGIN, Forwarder, Way
 from apikey_guard.origins import OriginAnswer, OriginRequest

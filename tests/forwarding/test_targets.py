@@ -147,7 +147,8 @@ def test_p03_an_encoded_slash_never_changes_the_route(origin: Origin, target: st
         assert [request.target for request in origin.requests] == ([target] if status == 200 else [])
 
 
-@pytest.mark.parametrize("target", TARGETS)
+# Below /public for everybody.
+@pytest.mark.parametrize("target", [target for target in TARGETS if target != "/public//"])
 def test_p01_without_a_key_no_odd_target_reaches_the_origin(origin: Origin, target: str) -> None:
     routes = [Route("/public/*", access="public"), Route("/health", access="public")]
     with Gateway(origin, routes=routes) as gateway:
