@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any, Final, Literal
 
+from apikey_guard.core.copies import Change, Copies
 from apikey_guard.core.extraction import (
     BLANKS,
     Authorization,
@@ -25,9 +26,6 @@ URL_HEADERS = ("Referer", "X-Original-URI", "X-Original-URL", "X-Forwarded-URI",
 
 # Servers leave one, too.
 _URL_KEYS = ("RAW_URI", "REQUEST_URI", *map(environ_key, URL_HEADERS))
-
-# What is put in the place of a value: the value itself to leave it, None to take it away.
-_Change = Callable[[str], str | None]
 
 _KINDS_BY_NAME: Final = frozenset({"header", "query", "body"})
 
@@ -60,7 +58,7 @@ class Hiding:
         self.hide_as = hide
         self.hides = hide is not False
         self.replaces = hide == "replace"
-        self._otherwise: _Change = _removed if self.hides else _without_standins
+        self._otherwise: Change = _removed if self.hides else _without_standins
         authorization = [
             location.name if location.kind == "authorization" else None
             for location in locations
@@ -76,7 +74,7 @@ class Hiding:
         # Nearly always there is one name only, and it is looked for on every request.
         self._name, self._other_names = (names[0], tuple(names[1:])) if names else ("%", ())
         self._header_keys = tuple(dict.fromkeys(environ_key(name) for name in names))
-        self._parameters = tuple(Parameter(name) for name in names)
+        self._copies = Copies([Parameter(name) for name in names])
         self._cookies = tuple(Cookie(location.name) for location in locations if location.kind == "cookie")
         self._rare = bool(self._authorizations or self._cookies)
 
@@ -104,14 +102,15 @@ class Hiding:
         name, others = self._name, self._other_names
         query = environ.get("QUERY_STRING")
         if query and ("%" in query or name in query or (others and any(other in query for other in others))):
-            self._change_query(environ, query, lambda value: standin if value == key else None)
+            if not self._copies.exchange_one(environ, query, key, standin):
+                self._change_query(environ, query, lambda value: standin if value == key else None)
         elif "HTTP_REFERER" in environ:
             # Only browsers copy what an earlier request had: the URL of the page that they show.
             self._change_url(environ, "HTTP_REFERER", lambda value: standin if value == key else None)
         if self._rare:
             self._change_rare(environ, lambda value: standin if value == key else None)
 
-    def _change(self, environ: MutableMapping[str, Any], change: _Change) -> None:
+    def _change(self, environ: MutableMapping[str, Any], change: Change) -> None:
         for key in self._header_keys:
             if key in environ:
                 value = environ[key].strip(BLANKS)
@@ -124,50 +123,21 @@ class Hiding:
         if self._rare:
             self._change_rare(environ, change)
 
-    def _change_query(self, environ: MutableMapping[str, Any], query: str, change: _Change) -> None:
-        if query and self._may_hold(query):
-            environ["QUERY_STRING"] = self._in_query(query, change)
+    def _change_query(self, environ: MutableMapping[str, Any], query: str, change: Change) -> None:
+        copies = self._copies
+        if query and copies.may_hold(query) and copies.in_query(query, change) != query:
+            copies.change_everywhere(environ, query, change)
+            return
         for key in _URL_KEYS:
             if key in environ:
                 self._change_url(environ, key, change)
 
-    def _change_url(self, environ: MutableMapping[str, Any], key: str, change: _Change) -> None:
+    def _change_url(self, environ: MutableMapping[str, Any], key: str, change: Change) -> None:
         url = environ[key]
-        if self._may_hold(url):
-            environ[key] = self._in_url(url, change)
+        if self._copies.may_hold(url):
+            environ[key] = self._copies.in_url(url, change)
 
-    def _may_hold(self, text: str) -> bool:
-        """Whether a text may hold one of the names, written plainly or percent-encoded."""
-        others = self._other_names
-        # Nearly always there are none, and beginning a loop costs more than all else here.
-        return "%" in text or self._name in text or (bool(others) and any(other in text for other in others))
-
-    def _in_url(self, url: str, change: _Change) -> str:
-        rest, hash_mark, fragment = url.partition("#") if "#" in url else (url, "", "")
-        path, mark, query = rest.partition("?")
-        if mark:
-            query = self._in_query(query, change)
-            # A mark that introduced nothing but the credential goes with it.
-            mark = mark if query or rest.endswith("?") else ""
-        if hash_mark:
-            fragment = self._in_query(fragment, change)
-            hash_mark = hash_mark if fragment or url.endswith("#") else ""
-        return path + mark + query + hash_mark + fragment
-
-    def _in_query(self, query: str, change: _Change) -> str:
-        text = "&" + query
-        for parameter in self._parameters:
-            pattern = parameter.pattern(text)
-            match = pattern.search(text)
-            while match is not None:
-                value = parameter.meant(match[2])
-                changed = change(value)
-                written = match[0] if changed == value else f"&{match[1]}={changed}" if changed else ""
-                text = text[: match.start()] + written + text[match.end() :]
-                match = pattern.search(text, match.start() + len(written))
-        return text[1:]
-
-    def _change_rare(self, environ: MutableMapping[str, Any], change: _Change) -> None:
+    def _change_rare(self, environ: MutableMapping[str, Any], change: Change) -> None:
         text = environ.get("HTTP_AUTHORIZATION") if self._authorizations else None
         if text is not None:
             for authorization in self._authorizations:
@@ -188,7 +158,7 @@ class Hiding:
             else:
                 del environ["HTTP_COOKIE"]
 
-    def _in_cookies(self, cookies: str, change: _Change) -> str:
+    def _in_cookies(self, cookies: str, change: Change) -> str:
         text = ";" + cookies
         for cookie in self._cookies:
 

@@ -21,8 +21,8 @@ from apikey_guard.core.dialects import challenges, whole_seconds
 from apikey_guard.core.extraction import Location
 from apikey_guard.core.model import Allow, Consumer, Deny, Reason, Rejection
 from apikey_guard.django.guards import installed_guard, installed_holder, own_setting
-from apikey_guard.django.passing import asked_for, lacking, let_in, passage_of, place_of
-from apikey_guard.django.request import DjangoBody, GuardedRequest, forget_copies
+from apikey_guard.django.passing import asked_for, forget, lacking, let_in, passage_of, place_of, show
+from apikey_guard.django.request import DjangoBody, GuardedRequest
 from apikey_guard.guard import CONSUMER, DECISION, Guard
 from apikey_guard.pending import Pending
 
@@ -127,6 +127,8 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped
         if DECISION in meta:
             return None
         guard, holder = installed_guard(), installed_holder()
+        if holder is not None:
+            show(request, holder)
         body = DjangoBody(request) if holder is not None and holder.reads_body else None
         begun = guard.begin(meta, request.path_info, body)
         if isinstance(begun, Allow):
@@ -139,7 +141,9 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped
         return begun
 
     def _decide(self, request: GuardedRequest, pending: Pending) -> None:
-        guard = request._apikey_guard.guard
+        guard, holder = request._apikey_guard.guard, installed_holder()
+        if holder is not None:
+            show(request, holder)
         decision = pending.settle()
         if isinstance(decision, Deny):
             raise _error_for(guard, request, decision)
@@ -149,7 +153,7 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped
 def _error_for(guard: Guard, request: GuardedRequest, deny: Deny) -> APIException:
     """The exception by which REST framework refuses what the guard does."""
     rejection = guard.reject(deny, request.META, request.path_info)
-    forget_copies(request)
+    forget(request)
     if rejection.status == 401:
         return AuthenticationFailed(rejection.detail or None, rejection.reason.value)
     retry = rejection.status in {429, 503}

@@ -22,12 +22,8 @@ from apikey_guard.core.model import Allow, Decision, Deny
 from apikey_guard.core.routing import Access
 from apikey_guard.django.guards import GuardHolder, installed_holder
 from apikey_guard.django.marks import access_of
-from apikey_guard.django.passing import again, let_in, refuse, settled, stand_for
-from apikey_guard.django.request import (
-    DjangoBody,
-    GuardedRequest,
-    show_target,
-)
+from apikey_guard.django.passing import again, let_in, refuse, settled, show, stand_for
+from apikey_guard.django.request import DjangoBody, GuardedRequest
 from apikey_guard.guard import DECISION, Guard
 from apikey_guard.pending import Pending
 
@@ -105,9 +101,7 @@ class GuardMiddleware:
 
     def _begin(self, guard: Guard, request: GuardedRequest) -> Allow | Pending:
         """The guard's first step, with all that an ASGI request and a body location need."""
-        if "scope" in request.__dict__:
-            show_target(request)
-            request._apikey_guard_headers = self._holder.scope_headers
+        show(request, self._holder)
         body = DjangoBody(request) if self._holder.reads_body else None
         return guard.begin(request.META, request.path_info, body)
 

@@ -10,7 +10,8 @@ from django.http import HttpRequest
 
 from apikey_guard.core.model import Allow, Consumer, Decision, Deny
 from apikey_guard.core.routing import Access
-from apikey_guard.django.request import GuardedRequest, clean_scope, forget_copies, hide_target
+from apikey_guard.django.guards import GuardHolder
+from apikey_guard.django.request import GuardedRequest, clean_scope, forget_copies, hide_target, show_target
 from apikey_guard.django.responses import RejectionResponse
 from apikey_guard.guard import CONSUMER, DECISION, Guard
 from apikey_guard.pending import Passage, Pending, Place
@@ -41,12 +42,23 @@ def let_in(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pend
 def refuse(request: GuardedRequest, guard: Guard, deny: Deny) -> RejectionResponse:
     """The answer to a refused request, which shows no credential to what reads it afterwards."""
     rejection = guard.reject(deny, request.META, request.path_info)
-    # Error reports and access logs read the request after this.
+    forget(request)
+    return RejectionResponse(rejection, request.method)
+
+
+def show(request: GuardedRequest, holder: GuardHolder) -> None:
+    """Let the guard see all of an ASGI request."""
+    if "scope" in request.__dict__:
+        show_target(request)
+        request._apikey_guard_headers = holder.scope_headers
+
+
+def forget(request: GuardedRequest) -> None:
+    """Let nobody see what was refused: error reports and access logs read the request after this."""
     forget_copies(request)
     if "scope" in request.__dict__:
         hide_target(request)
         _clean_scope(request)
-    return RejectionResponse(rejection, request.method)
 
 
 def _clean_scope(request: GuardedRequest) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from django.core.exceptions import ImproperlyConfigured
@@ -16,6 +16,7 @@ from django.core.handlers.wsgi import LimitedStream
 from django.http import HttpRequest
 
 from apikey_guard.bodies import WsgiBody
+from apikey_guard.core.extraction import environ_key
 from apikey_guard.core.model import Consumer
 from apikey_guard.errors import BodyTooLarge
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from apikey_guard.pending import Passage
 
 logger = logging.getLogger("apikey_guard")
+
+# Where META has the headers that Django leaves out, while the guard looks at it.
+_LEFT_OUT = "asgi.header."
 
 
 class GuardedRequest(HttpRequest):
@@ -116,18 +120,33 @@ class DjangoBody:
 
 
 def show_target(request: HttpRequest) -> None:
-    """Put the raw path of an ASGI request where WSGI servers put it, for the guard to see.
+    """Put into ``META`` what the guard must see of an ASGI request and Django leaves out.
 
-    :func:`hide_target` takes it away again: Django's ``META`` has none under ASGI.
+    The raw path, where WSGI servers put it, and texts of the scope that a copy of the query may be in.
+    :func:`hide_target` takes them away again.
     """
-    raw = _scope(request).get("raw_path")
-    if isinstance(raw, bytes) and b"%" in raw:
-        request.META["RAW_URI"] = raw.decode("latin-1")
+    meta, scope = request.META, _scope(request)
+    raw = scope.get("raw_path")
+    if isinstance(raw, bytes) and (b"%" in raw or b"?" in raw):
+        meta["RAW_URI"] = raw.decode("latin-1")
+    for index, (name, value) in enumerate(_headers_of(scope)):
+        # Django drops names with an underscore; whatever stands beside Django does not.
+        if b"_" in name:
+            meta[f"{_LEFT_OUT}{index}"] = value.decode("latin-1")
 
 
 def hide_target(request: HttpRequest) -> None:
     """Undo :func:`show_target`."""
-    request.META.pop("RAW_URI", None)
+    meta, scope = request.META, _scope(request)
+    raw = meta.pop("RAW_URI", None)
+    if raw is not None:
+        scope["raw_path"] = str(raw).encode("latin-1")
+    headers = _headers_of(scope)
+    for index, (name, value) in enumerate(headers):
+        if b"_" in name:
+            text = str(meta.pop(f"{_LEFT_OUT}{index}", value.decode("latin-1")))
+            headers[index] = name, text.encode("latin-1")
+    scope["headers"] = headers
 
 
 def forget_copies(request: HttpRequest) -> None:
@@ -147,12 +166,40 @@ def clean_scope(request: HttpRequest, names: Mapping[bytes, str]) -> None:
     """
     meta, scope = request.META, _scope(request)
     query = str(meta.get("QUERY_STRING", ""))
-    scope["query_string"] = query if isinstance(scope.get("query_string"), str) else query.encode()
-    sent = cast("list[tuple[bytes, bytes]]", scope.get("headers", []))
+    sent = _headers_of(scope)
+    before = scope.get("query_string", "")
+    if query != (before.decode("latin-1") if isinstance(before, bytes) else before):
+        scope["query_string"] = query if isinstance(before, str) else query.encode()
+        # What was in the query may have been in any header.
+        sent = [*_as_in_meta(sent, meta)]
     # Django leaves out names with an underscore; here they stand for the header they imitate.
     kept = [(name, value) for name, value in sent if name.lower().replace(b"_", b"-") not in names]
     ours = [(name, str(meta[key]).encode("latin-1")) for name, key in names.items() if key in meta]
     scope["headers"] = kept + ours
+
+
+def _as_in_meta(sent: list[tuple[bytes, bytes]], meta: Mapping[str, object]) -> Iterator[tuple[bytes, bytes]]:
+    """The headers that were sent, with the values that ``META`` has by now."""
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in sent:
+        values.setdefault(name.lower(), []).append(value)
+    for name, value in sent:
+        lower = name.lower()
+        found = meta.get(environ_key(lower.decode("latin-1")))
+        there = values.get(lower)
+        if b"_" in lower or lower in {b"content-type", b"content-length"}:
+            yield name, value
+        elif isinstance(found, str) and there is not None:
+            now = found.encode("latin-1")
+            if now in (b",".join(there), b"; ".join(there)):
+                yield name, value
+            else:
+                del values[lower]
+                yield name, now
+
+
+def _headers_of(scope: dict[str, object]) -> list[tuple[bytes, bytes]]:
+    return [*cast("Iterable[tuple[bytes, bytes]]", scope.get("headers", ()))]
 
 
 def _scope(request: HttpRequest) -> dict[str, object]:

@@ -1,0 +1,289 @@
+"""Copies of the query elsewhere in a request, found by what they are and not by where they stand.
+
+Servers, proxies and browsers leave the URL that was asked for in texts of many names: whole or only
+its query, several in one text, percent-encoded as a parameter of another URL. Only whole parameters
+are changed, never a host, a path or a name: a key may be an ordinary word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from operator import itemgetter
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+from apikey_guard.core.extraction import Parameter
+
+# What is put in the place of a value: the value itself to leave it, None to take it away.
+Change = Callable[[str], str | None]
+
+# Method, path, host and framing; and the query, which is looked at before.
+_NEVER: Final = frozenset(
+    {
+        "QUERY_STRING",
+        "REQUEST_METHOD",
+        "PATH_INFO",
+        "SCRIPT_NAME",
+        "HTTP_HOST",
+        "SERVER_NAME",
+        "SERVER_PORT",
+        "SERVER_PROTOCOL",
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "HTTP_CONTENT_LENGTH",
+        "HTTP_CONTENT_TYPE",
+        "HTTP_TRANSFER_ENCODING",
+    }
+)
+# URLs end here in texts that hold several, such as Link, and what may follow one.
+_WORD: Final = re.compile(r'[^ \t\r\n<>"]+')
+_NEXT_URL: Final = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+_TAIL: Final = re.compile(r"[,;]*\Z")
+# A query by itself has a name before anything that a path or host could have.
+_BARE: Final = re.compile(r"[^/?#:&=]*[&=]")
+# A key with one of these is another text as soon as somebody has decoded it.
+_SPECIAL: Final = re.compile(r"[&#+%?=<>]")
+# A URL in a parameter of a URL in a parameter: nobody writes more, and work stays linear.
+_DEPTH: Final = 3
+# What is no part of the request: WSGI's own objects, and what the guard has put there.
+_NOT_THE_REQUEST: Final = ("wsgi.", "apikey_guard.")
+# Bounded, as callers choose names: half a MiB at most.
+_PLANS: Final = 256
+# Keys with copies of the whole target; what reads all other texts at once; keys of everything else.
+_Plan = tuple[tuple[str, ...], "itemgetter[tuple[str, ...]] | None", tuple[str, ...]]
+
+
+class Copies:
+    """Changes the parameters of some names in every text of a request.
+
+    :param parameters: of these names.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        self._parameters = tuple(parameters)
+        names = [parameter.name for parameter in parameters]
+        self._name, self._other_names = (names[0], tuple(names[1:])) if names else ("%", ())
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+
+    def may_hold(self, text: str) -> bool:
+        """Whether a text may hold one of the names, written plainly or percent-encoded."""
+        others = self._other_names
+        # Nearly always there are none, and beginning a loop costs more than all else here.
+        return "%" in text or self._name in text or (bool(others) and any(other in text for other in others))
+
+    def in_query(self, query: str, change: Change) -> str:
+        """A query with every value of these names changed."""
+        text = "&" + query
+        for parameter in self._parameters:
+            pattern = parameter.pattern(text)
+            match = pattern.search(text)
+            while match is not None:
+                value = parameter.meant(match[2])
+                changed = change(value)
+                written = match[0] if changed == value else f"&{match[1]}={changed}" if changed else ""
+                text = text[: match.start()] + written + text[match.end() :]
+                match = pattern.search(text, match.start() + len(written))
+        return text[1:]
+
+    def in_url(self, url: str, change: Change) -> str:
+        """A URL with the same done to its query and its fragment."""
+        rest, hash_mark, fragment = url.partition("#") if "#" in url else (url, "", "")
+        path, mark, query = rest.partition("?")
+        if mark:
+            query = self.in_query(query, change)
+            # A mark that introduced nothing but the credential goes with it.
+            mark = mark if query or rest.endswith("?") else ""
+        if hash_mark:
+            fragment = self.in_query(fragment, change)
+            hash_mark = hash_mark if fragment or url.endswith("#") else ""
+        return path + mark + query + hash_mark + fragment
+
+    def change_everywhere(self, environ: MutableMapping[str, Any], query: str, change: Change) -> None:
+        """Change the query of a request and every copy of it.
+
+        :param query: as it was sent.
+        """
+        search = self._search(query, change)
+        changed = search.in_parameters(self.in_query(query, change), _DEPTH)
+        self._change_copies(environ, query, changed, change)
+
+    def exchange_one(self, environ: MutableMapping[str, Any], query: str, key: str, standin: str) -> bool:
+        """As :meth:`change_everywhere`, where the query has one copy, written as it is: the usual one.
+
+        :param query: as it was sent.
+        :returns: whether it was done.
+        """
+        name = self._name
+        head, _, tail = query.partition(name)
+        end = len(key) + 1
+        if (
+            self._other_names
+            or (head and head[-1] != "&")
+            or not tail.startswith(key, 1)
+            or tail[0] != "="
+            or (len(tail) > end and tail[end] != "&")
+            or "%" in query
+            or "?" in query
+            or name in tail[end:]
+        ):
+            return False
+        changed = f"{head}{name}={standin}{tail[end:]}"
+        self._change_copies(environ, query, changed, lambda value: standin if value == key else None)
+        return True
+
+    def _change_copies(
+        self, environ: MutableMapping[str, Any], query: str, changed: str, change: Change
+    ) -> None:
+        environ["QUERY_STRING"] = changed
+        shape = tuple(environ)
+        targets, texts, others = self._plans.get(shape) or self._plan(environ, shape, query)
+        for key in targets:
+            value = environ[key]
+            if value.__class__ is str and value.endswith(query) and value[-len(query) - 1] == "?":
+                end = len(query) if changed else len(query) + 1
+                environ[key] = value[:-end] + changed
+            else:
+                self._change_copy(environ, key, query, changed, change)
+        for key in others:
+            self._change_copy(environ, key, query, changed, change)
+        if texts is not None:
+            try:
+                # One text to look at instead of twenty: nearly always, there is nothing in any of them.
+                if not self.may_hold("\n".join(texts(environ))):
+                    return
+            except TypeError:
+                pass  # one is no text, this time
+            for key in shape:
+                if key not in targets:
+                    self._change_copy(environ, key, query, changed, change)
+
+    def _plan(self, environ: Mapping[str, Any], shape: tuple[str, ...], query: str) -> _Plan:
+        """What is to be looked at in requests with these keys; a server sends the same again and again."""
+        targets: list[str] = []
+        texts: list[str] = []
+        others: list[str] = []
+        for key in shape:
+            value = environ[key]
+            if key in _NEVER or key.startswith(_NOT_THE_REQUEST):
+                continue
+            if not isinstance(value, str):
+                others.append(key)
+            elif value.endswith("?" + query):
+                targets.append(key)
+            else:
+                texts.append(key)
+        # Two at least: a getter of one does not return a tuple.
+        getter = itemgetter(*texts) if len(texts) > 1 else None
+        plan = tuple(targets), getter, tuple(others) if getter else (*others, *texts)
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
+        self._plans[shape] = plan
+        return plan
+
+    def _change_copy(
+        self, environ: MutableMapping[str, Any], key: str, query: str, changed: str, change: Change
+    ) -> None:
+        """Change one value, whatever it is."""
+        value = environ[key]
+        if key in _NEVER or key.startswith(_NOT_THE_REQUEST):
+            return
+        if isinstance(value, str):
+            if value == query:
+                environ[key] = changed
+            elif self.may_hold(value):
+                environ[key] = self._search(query, change).in_text(value)
+        elif isinstance(value, bytes):
+            text = value.decode("latin-1")
+            if self.may_hold(text):
+                environ[key] = self._search(query, change).in_text(text).encode("latin-1")
+        elif isinstance(value, tuple | list):
+            # As webob keeps what it has parsed, beside the text that it was parsed from.
+            if any(isinstance(each, str) and self.may_hold(each) for each in value):
+                del environ[key]
+        elif _is_request_of(value, environ):
+            # It is made anew where it is not found.
+            del environ[key]
+
+    def _search(self, query: str, change: Change) -> _Search:
+        values = [value for parameter in self._parameters for value in parameter.every(query)]
+        return _Search(self, frozenset(values) - {""}, change)
+
+
+def _is_request_of(value: object, environ: Mapping[str, Any]) -> bool:
+    try:
+        return getattr(value, "environ", None) is environ
+    except RuntimeError:  # a proxy of some framework's that stands for nothing at the moment
+        return False
+
+
+class _Search:
+    """One request's values of these names, searched for in texts that may hold URLs.
+
+    :param known: the values that the query had: where a text may be no URL, only they are changed.
+    """
+
+    def __init__(self, copies: Copies, known: frozenset[str], change: Change) -> None:
+        self._copies = copies
+        self._change = change
+        self._change_known: Change = lambda value: change(value) if value in known else value
+        self._special = [value for value in known if _SPECIAL.search(value)]
+
+    def in_text(self, text: str) -> str:
+        """A text of any kind: URLs, queries, or neither."""
+        for value in self._special:
+            text = self._encoded_again(text, value)
+        return _WORD.sub(self._in_word, text)
+
+    def _encoded_again(self, text: str, value: str) -> str:
+        """A text that somebody has decoded, with this value written as it must be in a query."""
+        for parameter in self._copies._parameters:
+            written = f"{parameter.name}={value}"
+            for before in "?&#":
+                text = text.replace(before + written, f"{before}{parameter.name}={quote(value, safe='')}")
+        return text
+
+    def _in_word(self, match: re.Match[str]) -> str:
+        word = match[0]
+        if not self._copies.may_hold(word):
+            return word
+        end = _TAIL.search(word)
+        length = len(word) if end is None else end.start()
+        urls = [self._in_one(url) for url in _NEXT_URL.split(word[:length])]
+        return ",".join(urls) + word[length:]
+
+    def _in_one(self, word: str) -> str:
+        if "?" in word or "#" in word:
+            changed = self._copies.in_url(word, self._change)
+            path, mark, query = changed.partition("?")
+            return path + mark + self.in_parameters(query, _DEPTH) if mark else changed
+        return self._in_value(word, _DEPTH)
+
+    def in_parameters(self, query: str, depth: int) -> str:
+        """A query with URLs changed that are values of its other parameters."""
+        if not self._copies.may_hold(query):
+            return query
+        pairs = query.split("&")
+        for index, pair in enumerate(pairs):
+            name, sign, value = pair.partition("=")
+            if sign and self._copies.may_hold(value):
+                pairs[index] = name + sign + self._in_value(value, depth)
+        return "&".join(pairs)
+
+    def _in_value(self, text: str, depth: int) -> str:
+        """A text that may be a URL, a query, or either of them percent-encoded once more."""
+        if "?" in text or "#" in text:
+            changed = self._copies.in_url(text, self._change_known)
+            path, mark, query = changed.partition("?")
+            return path + mark + self.in_parameters(query, depth - 1) if mark and depth else changed
+        if _BARE.match(text):
+            changed = self._copies.in_query(text, self._change_known)
+            return self.in_parameters(changed, depth - 1) if depth else changed
+        if "%" not in text or text.startswith("/") or not depth:
+            return text
+        decoded = unquote(text, "latin-1")
+        changed = self._in_value(decoded, depth - 1)
+        if changed == decoded:
+            return text
+        # Written as it was: what stood there unencoded stays so.
+        return quote(changed, safe="".join(set(text) - {"%"}), encoding="latin-1")
