@@ -6,6 +6,7 @@ import io
 from collections.abc import MutableMapping
 from typing import BinaryIO, Protocol, cast
 
+from apikey_guard.arriving import reader_of
 from apikey_guard.core import body as fields
 from apikey_guard.core.extraction import AMBIGUOUS, Ambiguous, Extractor
 from apikey_guard.core.standin import is_standin
@@ -134,14 +135,14 @@ class _PutBack(io.RawIOBase):
     def __init__(self, begun: bytes, rest: BinaryIO) -> None:
         super().__init__()
         self._begun = io.BytesIO(begun)
-        self._rest = rest
+        self._rest = reader_of(rest)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # what BufferedReader hands over
         size = len(buffer)
-        piece = self._begun.read(size) or self._rest.read(size)
+        piece = self._begun.read(size) or self._rest(size)
         buffer[: len(piece)] = piece
         return len(piece)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 from werkzeug.http import HTTP_STATUS_CODES
 
+from apikey_guard.arriving import Read, reader_of
 from apikey_guard.core.hops import Framing, Hop, framing
 from apikey_guard.core.model import Consumer, Deny, Reason
 from apikey_guard.core.story import caller_host
@@ -311,7 +312,8 @@ def _read_ahead(stream: BinaryIO, frame: Framing) -> Iterator[bytes]:
     The first one is read at once: no connection is held for a caller who has sent nothing yet.
     """
     _read_no_further_ahead(stream)
-    pieces = _chunks(stream) if frame.length is None else _pieces(stream, frame.length)
+    read = reader_of(stream)
+    pieces = _chunks(read) if frame.length is None else _pieces(read, frame.length)
     return chain((next(pieces),), pieces)
 
 
@@ -326,23 +328,23 @@ def _read_no_further_ahead(stream: object) -> None:
         unreader.max_body_chunk = _PIECE_BYTES
 
 
-def _pieces(stream: BinaryIO, length: int) -> Iterator[bytes]:
+def _pieces(read: Read, length: int) -> Iterator[bytes]:
     while length:
-        piece = _read(stream, min(length, _PIECE_BYTES))
+        piece = _some(read, min(length, _PIECE_BYTES))
         if not piece:
             raise BadRequest("the body is shorter than its Content-Length")
         length -= len(piece)
         yield piece
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
-    while piece := _read(stream, _PIECE_BYTES):
+def _chunks(read: Read) -> Iterator[bytes]:
+    while piece := _some(read, _PIECE_BYTES):
         yield b"%x\r\n%b\r\n" % (len(piece), piece)
     yield b"0\r\n\r\n"
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def _some(read: Read, most: int) -> bytes:
     try:
-        return stream.read(size)
+        return read(most)
     except Exception as error:  # each server has errors of its own for a body that is broken or cut
         raise BadRequest("the body ended too early") from error

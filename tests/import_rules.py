@@ -24,7 +24,8 @@ PLACES: Mapping[str, int] = {
     "apikey_guard.__main__": ADAPTER,
     "apikey_guard.errors": ERRORS,
     "apikey_guard.core": CORE,
-    # What parts stand on: the clock, and the ways out.
+    # What parts stand on: the clock, what comes in, and the ways out.
+    "apikey_guard.arriving": GROUND,
     "apikey_guard.clock": GROUND,
     "apikey_guard.connecting": GROUND,
     "apikey_guard.connection": GROUND,
