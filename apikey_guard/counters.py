@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 
-from apikey_guard.core.model import Allow, Decision, Reason
+from apikey_guard.core.model import Reason
 
 
 class Counter:
@@ -29,20 +29,20 @@ class Counter:
 
 
 class Counters:
-    """What one guard has decided in this process."""
+    """What one guard has decided in this process.
+
+    :ivar hit: counts an Allow of the hit path, ``allowed`` any other one.
+    :ivar denied: by reason, what counts a Deny.
+    """
 
     def __init__(self) -> None:
         self._hits, self._allowed = Counter(), Counter()
         self._denied = {reason: Counter() for reason in Reason}
         self._unanswered = {reason: Counter() for reason in Reason}
-        self.hit = self._hits.add
-
-    def count(self, decision: Decision) -> None:
-        """Count a decision that was not counted as a hit."""
-        if isinstance(decision, Allow):
-            self._allowed.add()
-        else:
-            self._denied[decision.reason].add()
+        self.hit, self.allowed = self._hits.add, self._allowed.add
+        self.denied: Mapping[Reason, Callable[[], int]] = {
+            reason: counter.add for reason, counter in self._denied.items()
+        }
 
     def count_unanswered(self, reason: Reason) -> None:
         """Count a request that was allowed and that no origin answered."""

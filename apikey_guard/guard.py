@@ -36,7 +36,7 @@ from apikey_guard.core.peers import Peers, network_of
 from apikey_guard.core.standin import STRONG_LENGTH
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
 from apikey_guard.openapi import security_schemes
-from apikey_guard.pending import Found, Pending
+from apikey_guard.pending import NOTHING_FOUND, Found, Pending
 from apikey_guard.rejections import Rejections
 from apikey_guard.settings import Settings, load_settings
 from apikey_guard.telling import Telling, fault
@@ -134,34 +134,38 @@ class Guard:
                     return Pending(self, environ, path, rule, Found(elsewhere, body=body), in_body)
                 found = in_body
             if found.__class__ is str and len(found) <= self._max_length:
-                # What is remembered was well-formed when it was verified, so a hit need not be vetted.
+                # What is remembered was well-formed when it was verified, so it need not be vetted.
                 try:
                     fingerprint = (
                         _sha256(found.encode()).digest() if self._secret is None else self._fingerprint(found)
                     )
-                    entry = self._valid[fingerprint]
-                except KeyError:
+                except UnicodeEncodeError:
+                    fingerprint = b""  # of no key
+                entry = self._valid.get(fingerprint)
+                if entry is None:
                     until = self._invalid.get(fingerprint)
                     if until is not None and self._monotonic() < until:
-                        # As conclude() has it, and as cheap as a hit: attackers send nothing else.
                         deny = _new_tuple(
                             Deny, (_INVALID, fingerprint, _FRESH, rule.label, None, NO_SCOPES, None)
                         )
-                        return Pending(self, environ, path, rule, Found(found), deny)
-                except UnicodeEncodeError:
-                    pass
-                else:
-                    if self._monotonic() < entry.refresh_at and (
-                        entry.expires_at is None or self._time() < entry.expires_at
-                    ):
-                        if rule.scopes and not rule.scopes <= entry.scopes:
-                            deny = _new_tuple(
-                                Deny, (_LACKING, fingerprint, _FRESH, rule.label, None, rule.scopes, entry)
-                            )
-                            return Pending(self, environ, path, rule, Found(found), deny)
-                        # As Allow(...), without the named tuple's own layer of Python.
-                        decision = _new_tuple(Allow, (entry, fingerprint, _FRESH, rule.label, False))
-                        return self._admit(environ, rule, entry, decision, found, fingerprint)
+                        return Pending(
+                            self, environ, path, rule, _new_tuple(Found, (found, "", False, body)), deny
+                        )
+                elif self._monotonic() < entry.refresh_at and (
+                    entry.expires_at is None or self._time() < entry.expires_at
+                ):
+                    if rule.scopes and not rule.scopes <= entry.scopes:
+                        deny = _new_tuple(
+                            Deny, (_LACKING, fingerprint, _FRESH, rule.label, None, rule.scopes, entry)
+                        )
+                        return Pending(
+                            self, environ, path, rule, _new_tuple(Found, (found, "", False, body)), deny
+                        )
+                    # As Allow(...), without the named tuple's own layer of Python.
+                    decision = _new_tuple(Allow, (entry, fingerprint, _FRESH, rule.label, False))
+                    return self._admit(environ, rule, entry, decision, found, fingerprint)
+            if found is None and rule.plain and not extractor.body_names:
+                return Pending(self, environ, path, rule, NOTHING_FOUND, rule.missing)
             if not extractor.body_names:
                 found = extractor.sift(environ, found)
             presented = Found(found, in_body=bool(extractor.body_names), body=body)
@@ -235,7 +239,7 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
             rejection = self._policy.default.wording.of_fault()
-        return self._rejections.readable(rejection, environ) if readable else rejection
+        return self._rejections.readable(rejection, environ) if readable and self.cors else rejection
 
     def unanswered(self, reason: Reason, environ: Environ, path: str) -> Rejection:
         """The response for a request that was allowed, but which nothing behind the guard answers.

@@ -62,6 +62,10 @@ class Found(NamedTuple):
         return "Found('***')"
 
 
+#: Of a request without a credential.
+NOTHING_FOUND = Found()
+
+
 class Pending:
     """A request that memory did not allow: undecided, refused, or let in without a key.
 
@@ -147,6 +151,8 @@ class Pending:
     def settle(self) -> Decision:
         """The decision; asks the key service if need be. An Allow has prepared the request for the app."""
         said = self.said
+        if said.__class__ is Deny:
+            return said  # as _end() would, but refusals are to be cheap
         if isinstance(said, Question):
             said = self._guard.conclude(said, self._guard.ask(said), self._environ)
         return self._end(said)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from apikey_guard.core.cors import Cors
 from apikey_guard.core.decision import Rule
 from apikey_guard.core.model import Deny, Reason, Rejection
 from apikey_guard.settings import Settings
-
-# Nothing was refused, so it is no dialect's to word and no hook's to change.
-_ANSWERED: Final = Rejection(status=204, headers=(), body=b"", reason=Reason.PREFLIGHT)
 
 
 class Rejections:
@@ -30,10 +27,8 @@ class Rejections:
 
         :raises TypeError: the hook returned something else.
         """
-        if deny.reason is Reason.PREFLIGHT:
-            return _ANSWERED
         rejection = rule.wording.reject(deny)
-        if self._render is None:
+        if self._render is None or deny.reason is Reason.PREFLIGHT:
             return rejection
         rendered = self._render(rejection, environ)
         if not isinstance(rendered, Rejection):

@@ -11,6 +11,7 @@ from apikey_guard.core.standin import STRONG_LENGTH
 from apikey_guard.counters import Counters
 
 logger = logging.getLogger("apikey_guard")
+_is_logged = logger.isEnabledFor
 
 Hook = Callable[[Decision, dict[str, Any]], None]
 
@@ -25,17 +26,20 @@ class Telling:
         self.hook = hook
         self._warned = False
         self._counters = Counters()
-        self.count_hit = self._counters.hit
+        self.count_hit, self._count_denied = self._counters.hit, self._counters.denied
 
     def tell(self, decision: Decision, environ: dict[str, Any] | None) -> None:
         """Count a decision, log it if it is a Deny, and call the hook.
 
         :param environ: of its request; None where the request has ended by now.
         """
-        self._counters.count(decision)
-        if isinstance(decision, Deny) and logger.isEnabledFor(logging.INFO):
-            _log(decision)
-        if environ is not None:
+        if isinstance(decision, Deny):
+            self._count_denied[decision.reason]()
+            if _is_logged(logging.INFO):
+                _log(decision)
+        else:
+            self._counters.allowed()
+        if self.hook is not None and environ is not None:
             self.call_hook(decision, environ)
 
     def call_hook(self, decision: Decision, environ: dict[str, Any]) -> None:

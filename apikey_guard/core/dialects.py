@@ -108,6 +108,10 @@ _WORDINGS = 1024
 _REMEMBERED_REJECTIONS = 128
 
 
+# A preflight is refused by nobody, so it is no dialect's to word.
+_ANSWERED = Rejection(status=204, headers=(), body=b"", reason=Reason.PREFLIGHT)
+
+
 class Wording:
     """How the refusals of some routes look; each one is made once.
 
@@ -121,7 +125,7 @@ class Wording:
         self._dialect = DIALECTS[dialect]
         self._locations = locations
         self._realm = realm
-        self._made: dict[Reason | tuple[Reason, int], Rejection] = {}
+        self._made: dict[Reason | tuple[Reason, int], Rejection] = {Reason.PREFLIGHT: _ANSWERED}
 
     def reject(self, deny: Deny) -> Rejection:
         """The response for a Deny."""
@@ -132,7 +136,7 @@ class Wording:
         if made is None:
             made = self._dialect.reject(deny, locations=self._locations, realm=self._realm)
             if len(self._made) >= _REMEMBERED_REJECTIONS:
-                self._made = {}
+                self._made = {Reason.PREFLIGHT: _ANSWERED}
             self._made[key] = made
         return made
 
