@@ -358,8 +358,6 @@ def _location_header(name: str) -> None:
             f"'header:{name}' must not contain '_': servers make '-' and '_' the same, so that a second "
             f"header could pass for it; write 'header:{name.replace('_', '-')}'"
         )
-    if lower == "authorization":
-        raise Wrong(f"'header:{name}' would take the scheme for a key; write 'authorization:Bearer'")
     if lower == "cookie":
         raise Wrong(f"'header:{name}' would take all cookies for a key; write 'cookie:NAME'")
     if lower in _FRAMING_HEADERS:

@@ -110,7 +110,7 @@ BAD = [
     *rows("identity_headers", {"id": "Authorization"}, {"id": "apikey"}),
     *rows("routes", None, "x", {"path": "/a"}, 1, [1], ["/a"], [{}], [{"path": "/a", "origin": "x"}]),
     *rows("routes", [{"path": "a"}], [{"path": "/a", "key_locations": []}]),
-    *rows("routes", [{"path": "/a", "key_locations": ["header:Authorization"]}]),
+    *rows("routes", [{"path": "/a", "key_locations": ["header:Cookie"]}]),
     *rows("routes", [{"path": "/a", "dialect": "kong"}], [{"path": "/a", "realm": 'a"b'}]),
     *rows("routes", [{"path": "/a"}, {"path": "/a"}], [Route("/a"), {"path": "/a"}]),
 ]
@@ -274,8 +274,6 @@ def test_the_name_of_a_location_of_a_route_has_no_place_in_the_url_either() -> N
     ("location", "says"),
     [
         pytest.param("header:X_Api_Key", "write 'header:X-Api-Key'", id="a04 underscore in a header name"),
-        ("header:Authorization", "write 'authorization:Bearer'"),
-        ("header:authorization", "write 'authorization:Bearer'"),
         ("header:Cookie", "write 'cookie:NAME'"),
         ("header:Host", "frames or routes"),
         ("header:content-length", "frames or routes"),
