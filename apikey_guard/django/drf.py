@@ -21,7 +21,7 @@ from apikey_guard.core.dialects import challenges, whole_seconds
 from apikey_guard.core.extraction import Location
 from apikey_guard.core.model import Allow, Consumer, Deny, Reason, Rejection
 from apikey_guard.django.guards import installed_guard, installed_holder, own_setting
-from apikey_guard.django.passing import asked_for, forget, lacking, let_in, passage_of, place_of, show
+from apikey_guard.django.passing import asked_for, forget, lacking, let_in, note, passage_of, place_of, show
 from apikey_guard.django.request import DjangoBody, GuardedRequest
 from apikey_guard.guard import CONSUMER, DECISION, Guard
 from apikey_guard.pending import Pending
@@ -137,13 +137,11 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped
         # Nothing presented is for the other authenticators and the permissions to judge.
         if begun.rule.access == "required" or begun.is_by_default:
             begun.relax("optional")
-        let_in(request, guard, Allow(), begun)
+        note(request, guard, Allow(), begun)
         return begun
 
     def _decide(self, request: GuardedRequest, pending: Pending) -> None:
-        guard, holder = request._apikey_guard.guard, installed_holder()
-        if holder is not None:
-            show(request, holder)
+        guard = request._apikey_guard[0]
         decision = pending.settle()
         if isinstance(decision, Deny):
             raise _error_for(guard, request, decision)

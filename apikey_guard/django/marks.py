@@ -251,4 +251,4 @@ def _refusal(
         if refusal is not None:
             return refusal
     deny = lacking(request, scopes)
-    return None if deny is None else refuse(guarded, guarded._apikey_guard.guard, deny)
+    return None if deny is None else refuse(guarded, guarded._apikey_guard[0], deny)

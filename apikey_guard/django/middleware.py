@@ -22,12 +22,15 @@ from apikey_guard.core.model import Allow, Decision, Deny
 from apikey_guard.core.routing import Access
 from apikey_guard.django.guards import GuardHolder, installed_holder
 from apikey_guard.django.marks import access_of
-from apikey_guard.django.passing import again, let_in, refuse, settled, show, stand_for
+from apikey_guard.django.passing import again, let_in, passage_of, refuse, settled, show, stand_for
 from apikey_guard.django.request import DjangoBody, GuardedRequest
 from apikey_guard.guard import DECISION, Guard
-from apikey_guard.pending import Pending
+from apikey_guard.pending import Passage, Pending
 
 logger = logging.getLogger("apikey_guard")
+
+# Of a request that is none of those that were let in.
+_NO_PASSAGE = (None,) * 6
 
 Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
@@ -57,6 +60,8 @@ class GuardMiddleware:
         installed = installed_holder() if guard is None else None
         self._holder = installed or GuardHolder(guard)
         _ = self._holder.guard
+        # Another host than the one that was decided about may count for Django.
+        self._told_host = settings.USE_X_FORWARDED_HOST
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
@@ -129,6 +134,16 @@ class GuardMiddleware:
 
         A middleware behind the guard may have chosen another URLconf since, or changed path or method.
         """
+        # As _again(), but for the calls that a hit does not need.
+        _, _, pending, path, method, host = request.__dict__.get("_apikey_guard", _NO_PASSAGE)
+        if (
+            pending is None
+            and request.path_info == path
+            and request.method == method
+            and request.META.get("HTTP_HOST") == host
+            and not self._told_host
+        ):
+            return None
         pending = self._again(request, view)
         return None if pending is None else settled(request, pending, pending.settle())
 
@@ -139,26 +154,18 @@ class GuardMiddleware:
         return None if pending is None else settled(request, pending, await pending.settle_async())
 
     def _again(self, request: GuardedRequest, view: object) -> Pending | None:
-        passage = request.__dict__.get("_apikey_guard")
+        access, passage = access_of(view), passage_of(request)
         if passage is None:
-            return self._come_around(request, access_of(view))
-        _, _, pending, path, method, host = passage
-        if (
-            pending is None
-            and request.path_info == path
-            and request.method == method
-            and request.META.get("HTTP_HOST") == host
-            and not settings.USE_X_FORWARDED_HOST
-        ):
-            return None
-        return again(request, passage, access_of(view))
+            return self._come_around(request, access)
+        return again(request, passage, access)
 
     def _come_around(self, request: GuardedRequest, access: Access | None) -> Pending | None:
         """What must be decided about a request that a middleware behind the guard has made anew."""
         guard, decision = self._holder.guard, request.META.get(DECISION)
         if isinstance(decision, Allow) and decision.consumer is not None:
             let_in(request, guard, decision, None)
-            return again(request, request._apikey_guard._replace(method=None), access)
+            passage = Passage(guard, decision, None, "", None, None)
+            return again(request, passage, access)
         begun = self._begin(guard, request)
         let_in(request, guard, Allow(), None)
         if isinstance(begun, Pending):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -16,7 +14,14 @@ from apikey_guard.django.responses import RejectionResponse
 from apikey_guard.guard import CONSUMER, DECISION, Guard
 from apikey_guard.pending import Passage, Pending, Place
 
-_new_tuple = tuple.__new__
+
+def note(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pending | None) -> None:
+    """Keep what was decided, and where, for as long as the request lives."""
+    meta, inside = request.META, request.__dict__
+    inside["consumer"] = decision.consumer
+    # The fields of a Passage, without the named tuple's own layer of Python.
+    method, host = meta.get("REQUEST_METHOD"), meta.get("HTTP_HOST")
+    inside["_apikey_guard"] = (guard, decision, pending, request.path_info, method, host)
 
 
 def let_in(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pending | None) -> None:
@@ -24,18 +29,14 @@ def let_in(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pend
 
     :param pending: kept where no key opened the way.
     """
-    meta = request.META
-    request.consumer = decision.consumer
-    # As Passage(...), without the named tuple's own layer of Python.
-    place = request.path_info, meta.get("REQUEST_METHOD"), meta.get("HTTP_HOST")
-    request._apikey_guard = _new_tuple(Passage, (guard, decision, pending, *place))
+    note(request, guard, decision, pending)
     inside = request.__dict__
     if "headers" in inside or "GET" in inside or "COOKIES" in inside:
         forget_copies(request)
     if "scope" in inside:
         hide_target(request)
         # Modes ``monitor`` and ``off`` leave the request as it is.
-        if CONSUMER in meta:
+        if CONSUMER in request.META:
             _clean_scope(request)
 
 
@@ -78,8 +79,8 @@ def place_of(request: HttpRequest) -> Place:
 
 def passage_of(request: HttpRequest) -> Passage | None:
     """How a request came in, or None where it did not pass the middleware."""
-    passage = cast("GuardedRequest", request).__dict__.get("_apikey_guard")
-    return passage if isinstance(passage, Passage) else None
+    passage = request.__dict__.get("_apikey_guard")
+    return None if passage is None else Passage(*passage)
 
 
 def again(request: GuardedRequest, passage: Passage, access: Access | None) -> Pending | None:
@@ -94,7 +95,7 @@ def again(request: GuardedRequest, passage: Passage, access: Access | None) -> P
 
 def settled(request: GuardedRequest, pending: Pending, decision: Decision) -> RejectionResponse | None:
     """What was decided anew takes the place of what was decided first; the answer, where it is refused."""
-    guard = request._apikey_guard.guard
+    guard = request._apikey_guard[0]
     if isinstance(decision, Deny):
         return refuse(request, guard, decision)
     let_in(request, guard, decision, None if decision.consumer is not None else pending)

@@ -21,7 +21,9 @@ from apikey_guard.core.model import Consumer
 from apikey_guard.errors import BodyTooLarge
 
 if TYPE_CHECKING:
-    from apikey_guard.pending import Passage
+    from apikey_guard.core.model import Allow
+    from apikey_guard.guard import Guard
+    from apikey_guard.pending import Pending
 
 logger = logging.getLogger("apikey_guard")
 
@@ -37,7 +39,8 @@ class GuardedRequest(HttpRequest):
     """
 
     consumer: Consumer | None
-    _apikey_guard: Passage
+    # The fields of a Passage.
+    _apikey_guard: tuple[Guard, Allow, Pending | None, str, str | None, str | None]
     _apikey_guard_headers: Mapping[bytes, str]
 
 

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     Write = Callable[[bytes], object]
 
 _signals = Namespace()
-_new_tuple = tuple.__new__
 
 #: Sent in the request context with ``decision``, when a request goes on to its view.
 request_allowed: Final = _signals.signal("request-allowed")
@@ -79,9 +78,9 @@ class Entrance:
                 path = unicode_path(path)
             begun = begin(environ, path)
             if begun.__class__ is Allow:
-                # As Passage(...), without the named tuple's own layer of Python.
-                place = raw, environ.get("REQUEST_METHOD"), environ.get("HTTP_HOST")
-                environ[key] = _new_tuple(Passage, (guard, begun, None, *place))
+                # The fields of a Passage, without the named tuple's own layer of Python.
+                method, host = environ.get("REQUEST_METHOD"), environ.get("HTTP_HOST")
+                environ[key] = (guard, begun, None, raw, method, host)
                 return behind(environ, start_response)
             environ[key] = passed = settle(environ, path, begun)
             return (render if passed.__class__ is _Refused else behind)(environ, start_response)
@@ -208,7 +207,7 @@ class Entrance:
         current = request._get_current_object()  # type: ignore[attr-defined]  # the proxy is looked through once
         environ: Environ = current.environ
         passed = environ.get(self._key)
-        if passed.__class__ is not Passage:
+        if passed.__class__ is not tuple:
             if passed is None:
                 # The request came around wsgi_app, and nobody has decided about it yet.
                 environ[self._key] = passed = self._decide(environ)
@@ -221,7 +220,7 @@ class Entrance:
             or environ.get("HTTP_HOST") != host
         )
         if moved or pending is not None:
-            looked = self._look_again(current, passed, moved=moved)
+            looked = self._look_again(current, Passage(*passed), moved=moved)
             if isinstance(looked, _Refused):
                 return self._respond(looked, current.url_rule)
             decision = looked
