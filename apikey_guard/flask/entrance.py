@@ -253,17 +253,31 @@ class Entrance:
         return decision
 
     def _respond(self, refused: _Refused, rule: Rule | None) -> Response:
-        """The answer to a preflight: the guard's, or Flask's own, which runs no function of the app.
+        """The answer to what goes no further, which is never None.
 
-        :raises ApiKeyRejected: this is no preflight that is answered.
+        A refusal is what the app's error handlers make of it. A preflight is answered by Flask itself,
+        which runs no function of the app, or by the guard.
+
+        :raises ApiKeyRejected: the app wants to see such exceptions raised.
         """
         deny, rejection = refused
         if deny.reason is not Reason.PREFLIGHT:
-            request_denied.send(self._app, _async_wrapper=self._app.ensure_sync, decision=deny)
-            raise rejected(deny, rejection)
+            return self._handled(deny, rejection)
         if deny is PREFLIGHT and rule is not None and _answers_options(rule):
             return self._app.make_default_options_response()
         return self._app.response_class(rejection.body, rejection.status_line, rejection.headers)
+
+    def _handled(self, deny: Deny, rejection: Rejection) -> Response:
+        app = self._app
+        if request_denied.receivers:
+            request_denied.send(app, _async_wrapper=app.ensure_sync, decision=deny)
+        error = rejected(deny, rejection)
+        if app.trap_http_exception(error):
+            raise error
+        # As Flask does with what is raised, which then runs the exception as an app of its own to have
+        # its response: that would cost as much as all else.
+        answer = app.handle_user_exception(error)
+        return app.make_response(error.get_response() if answer is error else answer)
 
 
 def _answers_options(rule: Rule) -> bool:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import flask
 import pytest
+from werkzeug.exceptions import HTTPException
 
 from apikey_guard import Consumer, Deny, Reason, Route
 from apikey_guard.core.model import Freshness
+from apikey_guard.flask import ApiKeyRejected
 from apikey_guard.testing import FakeKeyService
+from tests.adapters.flask_site import Site
 from tests.harness import build_environ
 from tests.harness.guarded import BAD, GOOD, Guarded
 
@@ -111,3 +115,75 @@ def test_a_log_line_names_the_key_by_its_fingerprint_alone(caplog: pytest.LogCap
     assert len(lines) == 2
     assert lines[0] == lines[1]
     assert lines[0].startswith("denied: invalid_credential (route -, key ")
+
+
+# -- Flask: what error handlers make of it ----------------------------------------------------------
+
+
+def handles(answer: Any) -> Any:
+    def handler(error: Exception) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return handler
+
+
+async def later(error: Exception) -> tuple[str, int]:
+    return "later", 418
+
+
+@pytest.mark.parametrize(
+    ("of", "handler", "status", "body"),
+    [
+        pytest.param(401, handles(("mine", 418)), 418, "mine", id="by status"),
+        pytest.param(ApiKeyRejected, handles(("mine", 418)), 418, "mine", id="by class"),
+        pytest.param(HTTPException, lambda error: error, 401, None, id="given back"),
+        pytest.param(HTTPException, lambda error: error.get_response(), 401, None, id="its response"),
+        pytest.param(Exception, handles(({"error": 1}, 402)), 402, None, id="of everything"),
+        pytest.param(401, later, 418, "later", id="async"),
+        pytest.param(401, handles(None), 500, None, id="nothing"),
+        pytest.param(401, handles(RuntimeError("KCANARY")), 500, None, id="fails"),
+        pytest.param(403, handles(("mine", 418)), 401, None, id="of another status"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/orders", "/nowhere", "/shop/orders"])
+def test_flask_error_handlers_see_refusals_and_views_nothing(
+    path: str, of: Any, handler: Any, status: int, body: str | None
+) -> None:
+    site = Site()
+    site.app.testing = False
+    site.app.logger.disabled = True
+    site.app.add_url_rule("/orders", view_func=site.view("orders"))
+    blueprint = flask.Blueprint("shop", __name__, url_prefix="/shop")
+    blueprint.add_url_rule("/orders", view_func=site.view("shop"))
+    site.app.register_blueprint(blueprint)
+    site.app.before_request(lambda: site.called.append("before"))
+    site.app.register_error_handler(of, handler)
+    response = site.app.test_client().get(path)
+    assert response.status_code == status
+    if body is not None:
+        assert response.text == body
+    if status == 401:
+        assert response.headers["WWW-Authenticate"] == 'Key realm="api"'
+        assert response.json["code"] == "missing_credential"
+    assert site.called == []
+
+
+def test_flask_blueprints_have_their_own_error_handlers() -> None:
+    site = Site()
+    blueprint = flask.Blueprint("shop", __name__, url_prefix="/shop")
+    blueprint.add_url_rule("/orders", view_func=site.view("shop"))
+    blueprint.register_error_handler(401, handles(("shop", 418)))
+    site.app.register_blueprint(blueprint)
+    site.app.register_error_handler(401, handles(("app", 419)))
+    assert (site.status("/shop/orders"), site.status("/orders")) == (418, 419)
+
+
+def test_flask_raises_where_the_app_wants_it() -> None:
+    site = Site()
+    site.app.config["TRAP_HTTP_EXCEPTIONS"] = True
+    site.app.add_url_rule("/orders", view_func=site.view("orders"))
+    with pytest.raises(ApiKeyRejected):
+        site.app.test_client().get("/orders")
+    assert site.called == []
