@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from apikey_guard.assembly import hiding_of
+from apikey_guard.core.routing import routes_alike
 from apikey_guard.settings import Settings
 from apikey_guard.settings_checks import is_loopback
 
@@ -68,6 +69,7 @@ def about_settings(settings: Settings) -> Iterator[Finding]:
             "validator_cache_control: most frameworks send no-store with every answer, "
             "which switches the cache off"
         )
+    yield from map(_warning, routes_alike(settings.routes))
     used = {settings.origin, *(route.origin for route in settings.routes)}
     unused = [name for name in settings.origins if name not in used]
     if unused and settings.choose_origin is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from apikey_guard.core.cors import is_preflight, says_more
@@ -12,7 +13,7 @@ from apikey_guard.core.extraction import Ambiguous, Conflict, Environ, Extractor
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.model import NO_SCOPES, Allow, Consumer, Credential, Decision, Deny, Freshness, Reason
-from apikey_guard.core.paths import hides_specials, is_canonical, sent_path
+from apikey_guard.core.paths import hides_specials, is_canonical, is_simple_name, sent_path
 from apikey_guard.core.request import hosts_meant, means_one_method, methods_meant, raw_target, request_host
 from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.core.standin import is_standin
@@ -77,15 +78,9 @@ class Rule:
     def of(cls, route: Route | None, defaults: Defaults) -> Rule:
         """The rule that a route stands for; None is the rule for everything that no route matches."""
         given = route or Route("/*")
-        names = defaults.key_locations if given.key_locations is None else given.key_locations
-        locations = [Location.parse(name) for name in names]
+        names = tuple(defaults.key_locations if given.key_locations is None else given.key_locations)
         mode = given.mode or defaults.mode
-        extractor = Extractor(
-            locations,
-            conflict=defaults.key_conflict,
-            pattern=defaults.key_pattern,
-            max_length=defaults.key_max_length,
-        )
+        extractor = _extractor(names, defaults.key_conflict, defaults.key_pattern, defaults.key_max_length)
         return cls(
             label=None if route is None else route.label,
             methods=given.methods,
@@ -94,7 +89,7 @@ class Rule:
             mode=mode,
             scopes=frozenset(given.scopes),
             extractor=extractor,
-            hiding=Hiding(locations, hide_of(given, defaults)),
+            hiding=_hiding(names, hide_of(given, defaults)),
             anonymous=given.anonymous,
             wording=wording(
                 given.dialect or defaults.dialect, extractor.locations, given.realm or defaults.realm
@@ -102,6 +97,18 @@ class Rule:
             missing=Deny(Reason.MISSING_CREDENTIAL, route=None if route is None else route.label),
             plain=given.access == "required" and mode == "enforce",
         )
+
+
+# Ten thousand routes say the same: the patterns are compiled once.
+@lru_cache(maxsize=256)
+def _extractor(names: tuple[str, ...], conflict: Conflict, pattern: str | None, max_length: int) -> Extractor:
+    locations = [Location.parse(name) for name in names]
+    return Extractor(locations, conflict=conflict, pattern=pattern, max_length=max_length)
+
+
+@lru_cache(maxsize=256)
+def _hiding(names: tuple[str, ...], hide: Hide) -> Hiding:
+    return Hiding([Location.parse(name) for name in names], hide)
 
 
 def hide_of(route: Route, defaults: Defaults) -> Hide:
@@ -167,9 +174,12 @@ class Policy:
         self._steady = {place for place in table.places if _is_steady(place)}
         # Rules of paths seen lately. Only rules that nothing but the path selects, and only plain ones.
         self.plain_rules: dict[str, Rule] = {}
+        # The same for all that stands directly below a path: of items, nearly every one is new.
+        self._rules_below: dict[str, Rule] = {}
         self._joined: dict[tuple[object, ...], Rule] = {}
         self._allow_preflight = defaults.allow_preflight
         self._methods = sorted({method for _, rule in self.rules for method in rule.methods or ()})
+        self._everything = self._join(self._all)
 
     def rule(self, path: str, environ: Environ) -> Rule:
         """The rule that holds for a request: the strictest of all that servers may take it for.
@@ -179,6 +189,12 @@ class Policy:
 
         :param path: decoded, as Unicode; undecodable bytes as U+FFFD.
         """
+        above, _, name = path.rpartition("/")
+        below = self._rules_below.get(above)
+        if below is not None and ((name.isalnum() and name.isascii()) or is_simple_name(name)):
+            if len(path) <= _REMEMBERED_LENGTH:
+                _remember(self.plain_rules, path, below)
+            return below
         place = self._table.simple(path) if self._readings_matter else self._table.literal(path)
         if place is None:
             return self._strictest(path, environ)
@@ -188,21 +204,19 @@ class Policy:
                 return self._strictest(path, environ)
             rule = place.choose(environ.get("REQUEST_METHOD"), request_host(environ))
         elif place in self._steady:
-            return self._remember(path, rule)
+            if len(path) <= _REMEMBERED_LENGTH:
+                _remember(self.plain_rules, path, rule)
+                if self._table.below(above) is place:
+                    _remember(self._rules_below, above, rule)
+            return rule
         if self._readings_matter and hides_specials(raw_target(environ)):
             return self._strictest(path, environ)
         return rule
 
     def agrees(self, path: str, environ: Environ) -> bool:
         """Whether a request leads to the same rule, whoever reads it: then its path means one thing here."""
-        return len({id(rule) for rule in self._readings(path, environ)}) == 1
-
-    def _remember(self, path: str, rule: Rule) -> Rule:
-        if rule.plain and len(path) <= _REMEMBERED_LENGTH:
-            if len(self.plain_rules) >= _REMEMBERED_PATHS:
-                self.plain_rules.clear()
-            self.plain_rules[path] = rule
-        return rule
+        places = self._places(path, environ)
+        return places is not None and len(set(map(id, self._chosen(path, places, environ)))) == 1
 
     def _is_odd(self, environ: Environ) -> bool:
         """Whether method or host can be read in several ways, where rules depend on them."""
@@ -216,15 +230,14 @@ class Policy:
     def _strictest(self, path: str, environ: Environ) -> Rule:
         """What holds for a request that must be read with care."""
         places = self._places(path, environ)
+        if places is None:
+            return self._everything
         rule = self._join(self._chosen(path, places, environ))
-        if places is not None and places <= self._steady and is_canonical(path):
+        if places <= self._steady and is_canonical(path):
             scopes = NO_SCOPES.union(*(each.scopes for place in places for each in place.entries))
-            if scopes <= rule.scopes:
-                self._remember(path, rule)
+            if scopes <= rule.scopes and len(path) <= _REMEMBERED_LENGTH:
+                _remember(self.plain_rules, path, rule)
         return rule
-
-    def _readings(self, path: str, environ: Environ) -> list[Rule]:
-        return self._chosen(path, self._places(path, environ), environ)
 
     def _places(self, path: str, environ: Environ) -> set[Place[Rule]] | None:
         """Where servers may take the path to; None: anywhere."""
@@ -235,11 +248,9 @@ class Policy:
         sent = sent_path(target, mount if isinstance(mount, str) else "")
         return self._table.readings(path) if sent == path else self._table.readings(path, sent)
 
-    def _chosen(self, path: str, places: set[Place[Rule]] | None, environ: Environ) -> list[Rule]:
+    def _chosen(self, path: str, places: set[Place[Rule]], environ: Environ) -> list[Rule]:
         """The rules of these places, that of the path as it stands there first."""
         literal = self._table.match(path, environ)
-        if places is None:
-            return [literal, *self._all]
         methods = methods_meant(environ) if self._methods_matter else [""]
         hosts = hosts_meant(environ) if self._hosts_matter else [""]
         return [literal, *(rule for place in places for rule in place.choose_all(methods, hosts))]
@@ -275,6 +286,12 @@ class Policy:
             return False
         given = [{**environ, "REQUEST_METHOD": method} for method in self._methods]
         return not any(self.rule(path, each).scopes for each in (environ, *given))
+
+
+def _remember(rules: dict[str, Rule], path: str, rule: Rule) -> None:
+    if len(rules) >= _REMEMBERED_PATHS:
+        rules.clear()
+    rules[path] = rule
 
 
 def _is_steady(place: Place[Rule]) -> bool:

@@ -12,6 +12,8 @@ from urllib.parse import unquote, unquote_to_bytes
 _NAME: Final = r"[A-Za-z0-9_~!$&'()*+,=:@-]++(?:\.++[A-Za-z0-9_~!$&'()*+,=:@-]++)*+"
 #: The fast yes for nearly every path: whoever reads it, only letter case and the last slash are open.
 is_simple_path: Final = re.compile(rf"(?:/{_NAME})++/?+|/").fullmatch
+#: The same for one segment.
+is_simple_name: Final = re.compile(_NAME).fullmatch
 
 _ODD_CHARACTER: Final = re.compile(r"[;\\%#?\x00-\x1f\x7f\ufffd]")
 _ENCODED_SPECIAL: Final = re.compile(r"%(?:2[ef35]|5c|3[bf]|[01][0-9a-f]|7f)", re.IGNORECASE)

@@ -16,6 +16,7 @@
 ``apikey_guard.W008``  preflights reach the views without a key (``check --deploy``)
 ``apikey_guard.W010``  the middleware stands behind one that answers from a cache
 ``apikey_guard.W011``  a cookie in which keys are accepted is one that Django itself reads
+``apikey_guard.W012``  two routes differ by letter case or the last slash only
 =====================  ==================================================================
 """
 
@@ -33,6 +34,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from apikey_guard.assembly import key_cookies
+from apikey_guard.core.routing import routes_alike
 from apikey_guard.django.guards import SETTING, own_setting, read_settings
 from apikey_guard.django.middleware import GuardMiddleware
 from apikey_guard.errors import SettingsError
@@ -69,7 +71,16 @@ def check_settings(app_configs: Configs, **_: object) -> list[CheckMessage]:  # 
     """Whether the settings can be used: every problem at once."""
     messages: list[CheckMessage] = []
     try:
-        messages += _cookies(read_settings())
+        settings = read_settings()
+        messages += _cookies(settings)
+        messages += (
+            checks.Warning(
+                f"{SETTING}: {sentence}",
+                hint="Write both with the same access and scopes, or keep one.",
+                id="apikey_guard.W012",
+            )
+            for sentence in routes_alike(settings.routes)
+        )
     except SettingsError as error:
         messages += (_problem(sentence) for sentence in error.problems)
     try:

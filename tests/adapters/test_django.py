@@ -328,9 +328,27 @@ def test_x18_an_origin_is_refused_as_nothing_would_be_sent_there(keys: FakeKeySe
             },
             ["apikey_guard.W011"],
         ),
+        (
+            {
+                "VALIDATOR_URL": "https://keys.example.com/",
+                "ROUTES": [{"path": "/Admin/*", "scopes": ["admin"]}, {"path": "/admin/*"}],
+            },
+            ["apikey_guard.W012"],
+        ),
         ([], ["apikey_guard.E004"]),
     ],
-    ids=["fine", "unknown", "no-url", "http", "bad-value", "an-origin", "session", "csrf", "no-dictionary"],
+    ids=[
+        "fine",
+        "unknown",
+        "no-url",
+        "http",
+        "bad-value",
+        "an-origin",
+        "session",
+        "csrf",
+        "alike",
+        "no-dictionary",
+    ],
 )
 def test_checks_of_settings(given: object, expected: list[str]) -> None:
     with override_settings(APIKEY_GUARD=given):

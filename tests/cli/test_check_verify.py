@@ -89,6 +89,20 @@ def test_check_warns_and_still_ends_with_0(tmp_path: Path) -> None:
     assert report["settings"]["mode"] == {"value": "'monitor'", "source": "--set"}
 
 
+def test_check_warns_of_routes_that_some_servers_take_for_one(tmp_path: Path, url: str) -> None:
+    (tmp_path / "guard.toml").write_text(
+        f'validator_url = "{url}"\n'
+        '[[routes]]\npath = "/Admin/*"\nscopes = ["admin"]\n'
+        '[[routes]]\npath = "/admin/*"\n'
+        '[[routes]]\npath = "/reports"\naccess = "public"\n'
+        '[[routes]]\npath = "/reports/"\n'
+    )
+    done = run(tmp_path, "check", "--config", "guard.toml", "--offline")
+    assert done.status == 0, done.out
+    for one, other in (("/Admin/*", "/admin/*"), ("/reports", "/reports/")):
+        assert f"'{one}' and '{other}' differ by letter case or the last slash only" in done.out
+
+
 def test_check_warns_of_origins_without_use_and_of_trust_in_everybody(tmp_path: Path, url: str) -> None:
     settings = {
         "validator_url": url,

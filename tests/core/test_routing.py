@@ -7,7 +7,7 @@ import pytest
 from apikey_guard import Route, SettingsError
 from apikey_guard.core.paths import hides_specials, is_canonical
 from apikey_guard.core.request import request_host
-from apikey_guard.core.routing import duplicate_routes
+from apikey_guard.core.routing import duplicate_routes, routes_alike
 from apikey_guard.core.table import RouteTable
 
 CANONICAL = {
@@ -143,6 +143,36 @@ def test_the_host_of_a_request(value: str | None, host: str | None) -> None:
 )
 def test_the_same_path_twice_is_found(first: Route, second: Route, twice: bool) -> None:
     assert bool(duplicate_routes([first, second])) is twice
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "alike"),
+    [
+        (Route("/Admin/*", scopes=["s"]), Route("/admin/*"), True),
+        (Route("/admin"), Route("/admin/", access="public"), True),
+        (Route("/Café", mode="off"), Route("/CAFÉ"), True),
+        (Route("/Admin/*"), Route("/admin/*"), False),
+        (Route("/Admin/*"), Route("/admin", access="public"), False),
+        (Route("/A", methods=["GET"], access="public"), Route("/a", methods=["POST"]), False),
+        (Route("/A", methods=["GET"], access="public"), Route("/a"), True),
+        (Route("/A", hosts=["a"], access="public"), Route("/a", hosts=["b"]), False),
+        (Route("/a", methods=["GET"], access="public"), Route("/a"), False),
+    ],
+    ids=[
+        "case",
+        "slash",
+        "accent",
+        "the same",
+        "exact and below",
+        "methods",
+        "all methods",
+        "hosts",
+        "one path",
+    ],
+)
+def test_routes_that_differ_by_spelling_only_are_found(first: Route, second: Route, alike: bool) -> None:
+    assert bool(routes_alike([first, second])) is alike
+    assert bool(routes_alike([second, first])) is alike
 
 
 WRONG: dict[str, dict[str, object]] = {
