@@ -150,7 +150,10 @@ class Settings:
     # Room for a form with a key, not for uploads: that much memory per request is held.
     body_max_bytes: int = field(
         default=65_536,
-        metadata={"help": "How many bytes of a body are read for a `body:` location."},
+        metadata={
+            "help": "How many bytes of a body are read for a `body:` location; a larger one is "
+            "refused with 413, or goes on unread if the key is elsewhere."
+        },
     )
     # What the app does not see, it cannot log. But what tells callers apart by the key, such as a cache,
     # must still tell them apart, so an app finds a stand-in; an origin, which is somebody else's, does not.
