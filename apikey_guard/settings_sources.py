@@ -7,6 +7,7 @@ holds, and remembers the place. A value counts as given when it is there: ``0``,
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import importlib
 import json
@@ -155,12 +156,14 @@ def _from_environment(found: Found, defaults: Mapping[str, object], environ: Map
 def _from_file(found: Found, names: Collection[str], path: Path) -> None:
     source = f"file {path}"
     try:
+        # With the byte order mark that editors of Windows write, or without.
         text = path.read_text("utf-8-sig")
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found.problems.append(f"{source}: is not TOML: {error}")
-    except UnicodeDecodeError:
-        found.problems.append(f"{source}: is not UTF-8 text")
+    except UnicodeDecodeError as error:
+        utf_16 = error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        found.problems.append(f"{source}: is not UTF-8 text{' but UTF-16: save it anew' if utf_16 else ''}")
     except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
         found.problems.append(f"{source}: is not TOML that can be read")
     except FileNotFoundError:

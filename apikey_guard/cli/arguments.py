@@ -126,4 +126,5 @@ def port(text: str) -> int:
 
 def line_from_stdin() -> str:
     """The first line of standard input, without its line break."""
-    return sys.stdin.readline().rstrip("\r\n")
+    # Shells of Windows put a byte order mark before what they pipe.
+    return sys.stdin.readline().removeprefix("\ufeff").rstrip("\r\n")

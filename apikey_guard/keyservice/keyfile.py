@@ -17,6 +17,7 @@ once. This module knows the text; ``file`` reads it from disk, ``keyfile_edit`` 
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import hashlib
 import math
@@ -38,8 +39,11 @@ from apikey_guard.keyservice.toml_blocks import Block, find_blocks
 FINGERPRINT_DIGITS: Final = 12  # as logs show it
 MAX_PROBLEMS: Final = 10  # named in one message; whoever has more will read it again anyway
 
+#: The byte order mark that editors of Windows put before UTF-8; no part of the text.
+MARK: Final = codecs.BOM_UTF8
 _MEMBERS: Final = ("id", "sha256", "consumer", "scopes", "metadata", "created", "expires", "revoked")
 _CONSUMER_MEMBERS: Final = ("id", "username", "custom_id")
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _TOML_PLACE: Final = re.compile(r"\(at line (\d+), column (\d+)\)")
 # tomllib quotes what it found; a text of letters alone repeats nothing of the file.
@@ -95,7 +99,7 @@ class KeyEntry:
 class KeyFile:
     """A key file that was read and found right.
 
-    :param text: the whole text, line breaks as they are.
+    :param text: the whole text without a byte order mark, line breaks as they are.
     :param entries: its keys, in order.
     :param blocks: where each of them stands; empty where they are not written as ``[[keys]]``.
     """
@@ -119,7 +123,7 @@ def parse(data: bytes, *, path: str) -> KeyFile:
     :raises KeyFileError: with the problems that were found and their lines. Nothing that stands in
         the file is repeated in it: somebody may have pasted a key.
     """
-    text, table = _read_toml(data, path)
+    text, table = _read_toml(data.removeprefix(MARK), path)
     keys = table.pop("keys", [])
     problems = [f"an unknown member at the top{_meant(name, ('keys',))}" for name in table]
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
@@ -170,7 +174,7 @@ def _read_toml(data: bytes, path: str) -> tuple[str, dict[str, object]]:
         return text, tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        problem = f"line {line}: not UTF-8"
+        problem = f"line {line}: not UTF-8" + (": it is UTF-16, save it anew" if data[:2] in _UTF_16 else "")
     except tomllib.TOMLDecodeError as error:
         place, reason = _TOML_PLACE.search(str(error)), _TOML_REASON.match(str(error))
         # It names no place where the end of the text came too early.

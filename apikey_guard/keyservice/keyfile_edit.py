@@ -25,6 +25,7 @@ from apikey_guard.errors import KeyFileError
 from apikey_guard.keyservice.file import MAX_BYTES, cannot, read_bytes
 from apikey_guard.keyservice.keyfile import (
     FINGERPRINT_DIGITS,
+    MARK,
     KeyEntry,
     KeyFile,
     check_name,
@@ -219,7 +220,7 @@ def _edit(
         text, entries = change(file)
         if text == file.text:
             return
-        new = text.encode("utf-8")
+        new = (MARK if data.startswith(MARK) else b"") + text.encode("utf-8")
         if len(new) > MAX_BYTES:
             raise KeyFileError(f"the key file {path} is full: {MAX_BYTES // 1024 // 1024} MiB")
         if parse(new, path=path).entries != entries:

@@ -118,8 +118,9 @@ def test_check_warns_of_origins_without_use_and_of_trust_in_everybody(tmp_path: 
     assert any(text.startswith("trusted_proxies: everybody may say") for text in warnings)
 
 
-def test_verify_says_who_a_key_belongs_to(tmp_path: Path, url: str) -> None:
-    done = run(tmp_path, "verify", "-", "--set", f"validator_url={url}", given=KEY + "\n")
+@pytest.mark.parametrize("piped", [KEY + "\n", "\ufeff" + KEY + "\r\n"], ids=["unix", "windows"])
+def test_verify_says_who_a_key_belongs_to(tmp_path: Path, url: str, piped: str) -> None:
+    done = run(tmp_path, "verify", "-", "--set", f"validator_url={url}", given=piped)
     assert done.status == 0
     assert done.out.startswith("valid ")
     for line in ("consumer      id 42, username acme", "scopes        read", "expires       never"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import typing
 from pathlib import Path
@@ -256,11 +257,13 @@ def test_the_file_may_be_named_in_every_source(source: str, tmp_path: Path) -> N
         ('cache_ttl = 5\nrealm = "open\n', "line 2"),
         ("cache_ttl = 5\ncache_ttl = 6\n", "line 2"),
         ("cache_ttl: 5\n", "line 1"),
-        (b"\xff\xfe", "not UTF-8"),
+        ("realm = 'é'".encode("latin-1"), "is not UTF-8 text"),
+        (b"\xff\xfe", "is not UTF-8 text but UTF-16: save it anew"),
+        (codecs.BOM_UTF16_BE + "cache_ttl = 5".encode("utf-16-be"), "is not UTF-8 text but UTF-16"),
         ("x = " + "[" * 5_000, "is not TOML"),
         ("cache_ttl = " + "9" * 5_000, "is not TOML"),
     ],
-    ids=["open text", "twice", "yaml", "utf-16", "nested", "huge number"],
+    ids=["open text", "twice", "yaml", "latin-1", "utf-16", "utf-16, the other way", "nested", "huge number"],
 )
 def test_a_broken_file_is_named_with_the_line(content: str | bytes, says: str, tmp_path: Path) -> None:
     file = tmp_path / "guard.toml"

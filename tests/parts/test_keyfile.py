@@ -30,6 +30,18 @@ def problem_in(text: str | bytes) -> str:
     return message.partition("cannot be used: ")[2]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
+    file = parse(b"\xef\xbb\xbf" + block().encode(), path="keys.toml")
+    assert (file.text, [entry.credential_id for entry in file.entries]) == (block(), ["c-1"])
+    assert problem_in(b"\xef\xbb\xbf" + block(KEY, "expire = 1").encode()).startswith("line 4: ")
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_refused_with_what_helps(codec: str) -> None:
+    mark = b"" if codec == "utf-16" else "\ufeff".encode(codec)
+    assert problem_in(mark + block().encode(codec)) == "line 1: not UTF-8: it is UTF-16, save it anew"
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import re
@@ -264,6 +265,31 @@ def test_line_breaks_stay_as_they_are(path: Path, clock: ManualClock) -> None:
     revoked_by(path, "acme", clock, HAND_WRITTEN.replace("\n", "\r\n"))
     data = path.read_bytes()
     assert data.count(b"\n") == data.count(b"\r\n")
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["unix", "windows"])
+def test_a_byte_order_mark_stays_and_means_nothing(path: Path, clock: ManualClock, newline: str) -> None:
+    text = HAND_WRITTEN.replace("\n", newline).replace(
+        "# Our keys. Ask Ada before you touch one." + 2 * newline, ""
+    )
+    assert text.startswith("[[keys]]")
+    before = codecs.BOM_UTF8 + text.encode()
+    path.write_bytes(before)
+    assert is_valid(path, "KCANARY-1")
+    created = create_key(path, username="new", clock=clock)
+    assert is_valid(path, created.key)
+    assert path.read_bytes().startswith(before)
+    revoke_key(path, "acme", clock=clock)
+    assert not is_valid(path, "KCANARY-1")
+    assert is_valid(path, created.key)
+    data = path.read_bytes()
+    assert (data.count(codecs.BOM_UTF8), data[:3]) == (1, codecs.BOM_UTF8)
+    assert [entry.consumer.username for entry in list_keys(path)].count("new") == 1
+
+
+def test_a_file_of_nothing_but_a_byte_order_mark_can_be_added_to(path: Path, clock: ManualClock) -> None:
+    path.write_bytes(codecs.BOM_UTF8)
+    assert is_valid(path, create_key(path, username="new", clock=clock).key)
 
 
 def test_the_last_line_may_lack_its_line_break(path: Path, clock: ManualClock) -> None:

@@ -87,4 +87,7 @@ class Command(BaseCommand):
 
 def _key() -> str:
     """The key, typed unseen, or from standard input where that is no terminal."""
-    return getpass.getpass("key: ") if sys.stdin.isatty() else sys.stdin.readline().strip()
+    if sys.stdin.isatty():
+        return getpass.getpass("key: ")
+    # Shells of Windows put a byte order mark before what they pipe.
+    return sys.stdin.readline().removeprefix("\ufeff").strip()
