@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from apikey_guard.core.body.field import NOTHING, BodyField, Item, bounded
@@ -41,12 +42,14 @@ def plain_member(body: bytes, name: str) -> BodyField | None:
     an escape, only what reads ``"name"`` can be the member; if that is there once, the scanner
     says whether it is one of the object's own.
     """
-    quoted = b'"%b"' % name.encode()
+    quoted = _quoted(name)
+    if quoted is None:
+        return None
     find = body.find  # several times as fast as ``in``
     at = find(quoted)
     if body[0] != _BRACE or find(b"\0") >= 0 or find(quoted, at + 1) >= 0:
         return None
-    if find(b"\\") >= 0 and (_ASCII_ESCAPED(body) is not None or "/" in name):
+    if find(b"\\") >= 0 and _ASCII_ESCAPED(body) is not None:
         return None
     if at < 0:
         return NOTHING
@@ -67,6 +70,12 @@ def plain_member(body: bytes, name: str) -> BodyField | None:
     elif match[2] is not None:
         end = match.end()
     return BodyField((members[name],), ((start, end),))
+
+
+@lru_cache(64)
+def _quoted(name: str) -> bytes | None:
+    """A name as JSON writes it, where only ``\\u00..`` could write it in another way."""
+    return None if not name.isascii() or set(name) & set('"\\/') else b'"%b"' % name.encode()
 
 
 def json_items(media: Media, body: bytes, name: str, most: int | None) -> Sequence[Item]:
