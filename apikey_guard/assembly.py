@@ -27,6 +27,19 @@ if TYPE_CHECKING:
     from apikey_guard.origins import OriginClient
 
 
+def open_by_default(settings: Settings) -> str | None:
+    """What ``default_access`` opens, in one sentence; None where everything needs a key.
+
+    It cannot see marks of an app's views.
+    """
+    access = settings.default_access
+    if access == "required":
+        return None
+    asking = sorted({route.path for route in settings.routes if route.access == "required"})
+    guarded = f"guarded are {', '.join(asking)}" if asking else "no route guards anything"
+    return f"default_access: {access}: no key is needed wherever no route says otherwise; {guarded}"
+
+
 def make_key_service(settings: Settings, clock: Clock) -> KeyService:
     """The key service of the settings: their own object or function, the key file, or the URL.
 
@@ -74,6 +87,7 @@ def make_policy(settings: Settings) -> Policy:
         key_max_length=settings.key_max_length,
         hide_credentials=None if settings.hide_credentials is None else as_hide(settings.hide_credentials),
         forwards=settings.origin is not None,
+        default_access=settings.default_access,
         mode=settings.mode,
         allow_preflight=settings.allow_preflight,
         dialect=settings.dialect,

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from apikey_guard.assembly import open_by_default
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import Allow, Consumer, Deny, Freshness
 from apikey_guard.errors import SettingsError
@@ -40,6 +41,8 @@ __all__ = ["Gateway", "create_app", "gateway_settings"]
 
 #: One line for each request, at INFO. Where that is off, nothing is made for it.
 access_logger = logging.getLogger("apikey_guard.access")
+
+logger = logging.getLogger("apikey_guard")
 
 _ORIGIN: Final = "apikey_guard.origin"
 
@@ -120,6 +123,9 @@ class Gateway:
     def __init__(self, settings: Settings, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.middleware = GuardMiddleware(settings=settings, clock=clock)
         self.guard = self.middleware.guard
+        opened = open_by_default(settings)
+        if opened is not None:
+            logger.warning("this gateway is open: %s", opened)
         self._health_path = settings.health_path
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

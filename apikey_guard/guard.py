@@ -277,7 +277,11 @@ class Guard:
     ) -> tuple[Question, Outcome | None]:
         """The question about a credential, with its outcome where the cache knows one."""
         credential = Credential(text, location or rule.extractor.location_of(environ, text))
-        question, outcome = self._verifier.known(Question(rule, credential, self._fingerprint(text)))
+        fingerprint = self._fingerprint(text)
+        entry = self._valid.get(fingerprint)
+        if entry is not None and entry.freshness(self._monotonic(), self._time()) is _FRESH:
+            return Question(rule, credential, fingerprint), Outcome(entry, _FRESH)
+        question, outcome = self._verifier.known(Question(rule, credential, fingerprint))
         if outcome is None:
             question = question._replace(peer=network_of(self._peers.told(environ)))
         return question, outcome

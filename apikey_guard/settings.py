@@ -19,7 +19,7 @@ from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.headers import IDENTITY_HEADERS
 from apikey_guard.core.model import Consumer, Decision, Rejection
 from apikey_guard.core.origin import OriginSpec
-from apikey_guard.core.routing import Mode, Route
+from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.errors import SettingsError
 from apikey_guard.keyservice import Hook
 from apikey_guard.settings_checks import MASK, SecretHeaders
@@ -199,6 +199,14 @@ class Settings:
     routes: tuple[Route, ...] = field(
         default=(),
         metadata={"help": "Rules by path and method; what no route matches needs a credential."},
+    )
+    # Whoever forgets something forgets to open it.
+    default_access: Access = field(
+        default="required",
+        metadata={
+            "help": "What holds where neither a route nor a view's mark says anything: `required`, "
+            "`optional` or `public`; `public` guards only what asks for it."
+        },
     )
     mode: Mode = field(
         default="enforce",

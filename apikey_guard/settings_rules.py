@@ -17,7 +17,7 @@ from apikey_guard import settings_checks as check
 from apikey_guard import settings_origins as its
 from apikey_guard.core.dialects import DIALECTS
 from apikey_guard.core.extraction import Conflict
-from apikey_guard.core.routing import MODES, Route, duplicate_routes
+from apikey_guard.core.routing import ACCESSES, MODES, Route, duplicate_routes
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings_checks import Check, Wrong, optional, shown
 from apikey_guard.settings_cors import about_cookies, cors_origins
@@ -142,6 +142,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "cache_max_entries": check.whole(0, 10_000_000),
         "negative_max_entries": check.whole(0, 10_000_000),
         "routes": _routes,
+        "default_access": check.one_of(ACCESSES),
         "mode": check.one_of(MODES),
         "allow_preflight": check.boolean,
         "cors_origins": cors_origins,

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from apikey_guard.assembly import hiding_of
+from apikey_guard.assembly import hiding_of, open_by_default
 from apikey_guard.core.routing import routes_alike
 from apikey_guard.settings import Settings
 from apikey_guard.settings_checks import is_loopback
@@ -54,6 +54,9 @@ def about_settings(settings: Settings) -> Iterator[Finding]:
         yield _warning(f"validator_url: keys travel in the clear to {url.hostname}; write https://")
     if settings.mode != "enforce":
         yield _warning(f"mode: {settings.mode} lets requests without a valid key pass")
+    opened = open_by_default(settings)
+    if opened is not None:
+        yield _warning(opened)
     if settings.allow_preflight:
         yield _warning(
             "allow_preflight: an OPTIONS with Origin and Access-Control-Request-Method needs no key to reach "

@@ -159,7 +159,7 @@ def _routes(settings: Settings) -> Iterator[tuple[str, str]]:
         )
         for route in settings.routes
     ]
-    rows.append(("everything else", "required", _goes_to(Route("/*"), settings)))
+    rows.append(("everything else", settings.default_access, _goes_to(Route("/*"), settings)))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for what, access, origin in rows:
         yield "routes", f"{what:<{widths[0]}}  {access:<{widths[1]}}  {origin}"

@@ -45,6 +45,7 @@ class Defaults:
     key_max_length: int
     hide_credentials: Hide | None
     forwards: bool
+    default_access: Access
     mode: Mode
     allow_preflight: bool
     dialect: str
@@ -77,7 +78,7 @@ class Rule:
     @classmethod
     def of(cls, route: Route | None, defaults: Defaults) -> Rule:
         """The rule that a route stands for; None is the rule for everything that no route matches."""
-        given = route or Route("/*")
+        given = route or Route("/*", access=defaults.default_access)
         names = tuple(defaults.key_locations if given.key_locations is None else given.key_locations)
         mode = given.mode or defaults.mode
         extractor = _extractor(names, defaults.key_conflict, defaults.key_pattern, defaults.key_max_length)

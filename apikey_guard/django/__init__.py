@@ -7,7 +7,7 @@
     APIKEY_GUARD = {"VALIDATOR_URL": "https://keys.example.com/verify"}
 """
 
-from apikey_guard.django.decorators import optional, public, require_scopes
+from apikey_guard.django.decorators import optional, public, require_scopes, required
 from apikey_guard.django.middleware import GuardMiddleware
 from apikey_guard.django.request import GuardedRequest
 from apikey_guard.django.responses import RejectionResponse
@@ -19,4 +19,5 @@ __all__ = [
     "optional",
     "public",
     "require_scopes",
+    "required",
 ]

@@ -17,6 +17,7 @@
 ``apikey_guard.W010``  the middleware stands behind one that answers from a cache
 ``apikey_guard.W011``  a cookie in which keys are accepted is one that Django itself reads
 ``apikey_guard.W012``  two routes differ by letter case or the last slash only
+``apikey_guard.W013``  ``DEFAULT_ACCESS`` opens everything, and nothing asks for a key
 =====================  ==================================================================
 """
 
@@ -31,11 +32,13 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import URLResolver, get_resolver
 from django.utils.module_loading import import_string
 
 from apikey_guard.assembly import key_cookies
 from apikey_guard.core.routing import routes_alike
 from apikey_guard.django.guards import SETTING, own_setting, read_settings
+from apikey_guard.django.marks import asks_for_a_key
 from apikey_guard.django.middleware import GuardMiddleware
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings import Settings
@@ -64,6 +67,7 @@ def register() -> None:
     """Register all checks with Django."""
     checks.register(check_settings, Tags.security)
     checks.register(check_middleware, Tags.security)
+    checks.register(check_guarded, Tags.security)
     checks.register(check_deployment, Tags.security, deploy=True)
 
 
@@ -170,6 +174,33 @@ def _is_guard(path: str) -> bool:
     except ImportError:
         return False  # Django says so itself
     return isinstance(found, type) and issubclass(found, GuardMiddleware)
+
+
+def check_guarded(app_configs: Configs, **_: object) -> list[CheckMessage]:  # noqa: ARG001 - Django's call
+    """Whether anything is guarded where the default is to need no key."""
+    try:
+        settings = read_settings()
+    except SettingsError:
+        return []  # check_settings says why
+    if settings.default_access == "required" or any(route.access == "required" for route in settings.routes):
+        return []
+    if any(asks_for_a_key(view) for view in _views(get_resolver())):
+        return []
+    return [
+        checks.Warning(
+            f"Nothing is guarded: DEFAULT_ACCESS is {settings.default_access!r}, and no view asks for a key.",
+            hint="Mark views with @required or @require_scopes, or name their paths in ROUTES.",
+            id="apikey_guard.W013",
+        )
+    ]
+
+
+def _views(resolver: URLResolver) -> Iterator[object]:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _views(pattern)
+        else:
+            yield pattern.callback
 
 
 def check_deployment(app_configs: Configs, **_: object) -> list[CheckMessage]:  # noqa: ARG001 - Django's call

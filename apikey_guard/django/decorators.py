@@ -30,6 +30,17 @@ def optional(target: Target) -> Target:
     return marked(target, Mark("optional"))
 
 
+def required(target: Target) -> Target:
+    """A view that needs a valid credential, whatever a route, ``include()`` or ``DEFAULT_ACCESS`` says.
+
+    For projects that guard some views only; anywhere else a view needs one unless it is opened. It
+    holds on methods and below decorators that hide it, too.
+
+    :param target: as in :func:`public`, or a method of a class-based view.
+    """
+    return marked(target, Mark("required"))
+
+
 def require_scopes(*scopes: str) -> Callable[[Target], Target]:
     """A view whose consumer needs all of these scopes; others get 403.
 

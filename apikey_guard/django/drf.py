@@ -170,6 +170,7 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
     """
 
     scopes: ClassVar[frozenset[str]] = frozenset()
+    _apikey_guard_asks: ClassVar[bool] = True
 
     @classmethod
     def of(cls, *scopes: str) -> type[HasScopes]:

@@ -26,6 +26,8 @@ Target = TypeVar("Target")
 View = Callable[..., object]
 
 MARK: Final = "_apikey_guard_mark"
+#: On classes of REST framework that ask for a key.
+ASKS: Final = "_apikey_guard_asks"
 
 
 class Mark(NamedTuple):
@@ -52,6 +54,20 @@ def mark_of(view: object) -> Mark | None:
     # Django's own name for the class of a view, and that of REST framework's viewsets.
     kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
     return None if isinstance(kind, type) and _is_inherited(mark, kind) else mark
+
+
+def asks_for_a_key(view: object) -> bool:
+    """Whether a view can be seen to need a key: by a mark, its own or a method's, or by its permissions."""
+    kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    names = dir(kind) if isinstance(kind, type) else ()
+    marks = [mark_of(view), *(_written_on(getattr(kind, name, None)) for name in names)]
+    classes = [
+        *(getattr(kind, "permission_classes", None) or ()),
+        *(getattr(kind, "authentication_classes", None) or ()),
+    ]
+    return any(mark is not None and mark.access == "required" for mark in marks) or any(
+        getattr(each, ASKS, False) for each in classes
+    )
 
 
 def access_of(view: object) -> Access | None:

@@ -33,7 +33,13 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
             if settings.sources[name] != "default":
                 click.echo(f"  {name} = {settings.shown(name)}  ({settings.sources[name]})")
         click.echo("routes and views that are not simply protected")
-        lines = [*_routes(guard), *_preflights(guard), *_cookies(app, settings), *_views(app)]
+        lines = [
+            *_default(app, guard),
+            *_routes(guard),
+            *_preflights(guard),
+            *_cookies(app, settings),
+            *_views(app, guard),
+        ]
         for line in lines or ["none: everything needs a valid key"]:
             click.echo(f"  {line}")
         for where, hide in hiding_of(settings).items():
@@ -102,6 +108,21 @@ def _routes(guard: Guard) -> Iterator[str]:
             yield f"route {route.path} ({methods}): {_said(route.access, frozenset(route.scopes))}"
 
 
+def _default(app: Flask, guard: Guard) -> Iterator[str]:
+    access = guard.settings.default_access
+    if access == "required":
+        return
+    yield f"everything else, 404s, static files and new views too: {access} (default_access)"
+    views = Views(app)
+    asking = any(
+        views.access(rule.endpoint, method) == "required"
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+    )
+    if not asking and not any(route.access == "required" for route in guard.settings.routes):
+        yield "nothing is guarded: no view has guard.required or require_scopes, and no route is required"
+
+
 def _preflights(guard: Guard) -> Iterator[str]:
     if guard.settings.allow_preflight:
         yield "preflights reach every view that needs no scopes, without a key (allow_preflight)"
@@ -115,13 +136,15 @@ def _cookies(app: Flask, settings: Settings) -> Iterator[str]:
         )
 
 
-def _views(app: Flask) -> Iterator[str]:
+def _views(app: Flask, guard: Guard) -> Iterator[str]:
+    opt_out = guard.settings.default_access == "required"
     views = Views(app)
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         said: dict[str, list[str]] = {}
         for method in sorted(rule.methods or ()):
             mark = views.mark(rule.endpoint, method)
-            if mark.access != "required" or mark.scopes:
+            asks = not opt_out and views.access(rule.endpoint, method) == "required"
+            if mark.access != "required" or mark.scopes or asks:
                 said.setdefault(_said(mark.access, mark.scopes), []).append(method)
         for text, methods in said.items():
             yield f"view {rule.endpoint} at {rule.rule} ({','.join(methods)}): {text}"

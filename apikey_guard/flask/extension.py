@@ -99,6 +99,14 @@ class ApiKeyGuard:
         setattr(opening, OPENS, True)
     del opening
 
+    def required(self, marked: Marked) -> Marked:
+        """Refuse who sends no valid key, whatever a route, the blueprint or ``default_access`` says.
+
+        For apps that guard some views only; anywhere else a view needs a key unless it is opened.
+        """
+        put(marked, Mark("required"))
+        return marked
+
     def require_scopes(self, *scopes: str) -> Callable[[Marked], Marked]:
         """Refuse, with 403, a valid key that lacks one of these scopes.
 

@@ -279,6 +279,7 @@ def test_s12_secure_defaults() -> None:
         "cache_max_entries": 100_000,
         "negative_max_entries": 10_000,
         "routes": (),
+        "default_access": "required",
         "mode": "enforce",
         "allow_preflight": False,
         "identity_headers": True,

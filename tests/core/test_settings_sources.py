@@ -69,6 +69,7 @@ ENVIRONMENT = [
     ("routes", '[{"path": "/health", "access": "public"}]', (Route("/health", access="public"),)),
     ("routes", "[]", ()),
     ("routes", "", ()),
+    ("default_access", "public", "public"),
     ("mode", "monitor", "monitor"),
     ("allow_preflight", "true", True),
     ("cors_origins", "https://a.example, https://b.example", ("https://a.example", "https://b.example")),

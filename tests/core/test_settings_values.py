@@ -83,6 +83,7 @@ BAD = [
     *rows("validator_cache_control", 0, 1, "true", ""),
     *rows("validator_protocol", "JSON", "rest", "", None, 1),
     *rows("key_conflict", "last", "", None, ["first"]),
+    *rows("default_access", "Public", "open", "", None, False, ["public"]),
     *rows("mode", "on", "Enforce", "", None, False),
     *rows("dialect", "kong", "nginx", "", None),
     *rows("realm", "", 'a"b', "a\\b", "a\nb", "a\n", "é", "a\x00", "x" * 201, None, 1),
