@@ -19,7 +19,7 @@ from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core import body as body_fields
 from apikey_guard.core.cors import is_preflight
 from apikey_guard.core.decision import Outcome, Question, Rule, conclude, lacking, settle
-from apikey_guard.core.extraction import Ambiguous
+from apikey_guard.core.extraction import Ambiguous, Location
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.model import (
     NO_SCOPES,
@@ -33,7 +33,7 @@ from apikey_guard.core.model import (
     Rejection,
 )
 from apikey_guard.core.peers import Peers, network_of
-from apikey_guard.core.standin import STRONG_LENGTH
+from apikey_guard.core.standin import STRONG_LENGTH, standin_of
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
 from apikey_guard.openapi import security_schemes
 from apikey_guard.pending import NOTHING_FOUND, Found, Pending
@@ -360,6 +360,12 @@ class Guard:
         key = question.credential.value
         if len(key) < STRONG_LENGTH and self._secret is None and question.rule.hiding.replaces:
             self._telling.warn_of_weak_key()
+        before = environ.get(DECISION)
+        if isinstance(before, Allow) and before.consumer is None:
+            # It was let in without a key, which was removed then; by now the key counts after all.
+            location = Location.parse(question.credential.location)
+            question.rule.hiding.put(environ, location, question.fingerprint)
+            key = standin_of(question.fingerprint)
         return self._admit(environ, question.rule, outcome.entry, decision, key, question.fingerprint)
 
     def _admit(

@@ -54,6 +54,22 @@ _PLANS: Final = 256
 _Plan = tuple[tuple[str, ...], "itemgetter[tuple[str, ...]] | None", tuple[str, ...]]
 
 
+def exchanged(text: str, name: str, key: str, standin: str, separator: str) -> str | None:
+    """A text in which a pair stands once, exactly as ``name=key``, with the stand-in; None for any other.
+
+    :param separator: of the pairs; a space may follow it.
+    """
+    head, _, tail = text.partition(f"{name}={key}")
+    if (
+        text.count(name) != 1
+        or (head and head[-1] != separator and head[-2:] != separator + " ")
+        or (tail and tail[0] != separator)
+        or (not tail and not text.endswith(key))
+    ):
+        return None
+    return f"{head}{name}={standin}{tail}"
+
+
 class Copies:
     """Changes the parameters of some names in every text of a request.
 
@@ -115,22 +131,39 @@ class Copies:
         :returns: whether it was done.
         """
         name = self._name
-        head, _, tail = query.partition(name)
-        end = len(key) + 1
-        if (
-            self._other_names
-            or (head and head[-1] != "&")
-            or not tail.startswith(key, 1)
-            or tail[0] != "="
-            or (len(tail) > end and tail[end] != "&")
-            or "%" in query
-            or "?" in query
-            or name in tail[end:]
-        ):
+        changed = exchanged(query, name, key, standin, "&")
+        if changed is None or self._other_names or "?" in query or self._has_encoded(query):
             return False
-        changed = f"{head}{name}={standin}{tail[end:]}"
-        self._change_copies(environ, query, changed, lambda value: standin if value == key else None)
+        environ["QUERY_STRING"] = changed
+        plan = self._plans.get(tuple(environ))
+        if plan is None or not self._has_no_more(environ, plan):
+            self._change_copies(environ, query, changed, lambda value: standin if value == key else None)
+            return True
+        whole, length = "?" + query, len(query)
+        for target in plan[0]:
+            value = environ[target]
+            if value.__class__ is str and value.endswith(whole):
+                environ[target] = value[:-length] + changed
+            else:
+                self._change_copy(
+                    environ, target, query, changed, lambda value: standin if value == key else None
+                )
         return True
+
+    def _has_no_more(self, environ: Mapping[str, Any], plan: _Plan) -> bool:
+        """Whether there is nothing to look for but copies of the whole target, as in nearly every request."""
+        _, getter, others = plan
+        if others or getter is None:
+            return False
+        try:
+            texts = "\n".join(getter(environ))
+        except TypeError:
+            return False  # one is no text, this time
+        return "%" not in texts and self._name not in texts
+
+    def _has_encoded(self, query: str) -> bool:
+        """Whether a query may hold the name percent-encoded, in whatever depth."""
+        return "%" in query and ("%25" in query or unquote(query, "latin-1").count(self._name) != 1)
 
     def _change_copies(
         self, environ: MutableMapping[str, Any], query: str, changed: str, change: Change
@@ -138,14 +171,7 @@ class Copies:
         environ["QUERY_STRING"] = changed
         shape = tuple(environ)
         targets, texts, others = self._plans.get(shape) or self._plan(environ, shape, query)
-        for key in targets:
-            value = environ[key]
-            if value.__class__ is str and value.endswith(query) and value[-len(query) - 1] == "?":
-                end = len(query) if changed else len(query) + 1
-                environ[key] = value[:-end] + changed
-            else:
-                self._change_copy(environ, key, query, changed, change)
-        for key in others:
+        for key in (*targets, *others):
             self._change_copy(environ, key, query, changed, change)
         if texts is not None:
             try:
@@ -155,7 +181,7 @@ class Copies:
             except TypeError:
                 pass  # one is no text, this time
             for key in shape:
-                if key not in targets:
+                if key not in targets and key not in others:
                     self._change_copy(environ, key, query, changed, change)
 
     def _plan(self, environ: Mapping[str, Any], shape: tuple[str, ...], query: str) -> _Plan:
@@ -191,6 +217,10 @@ class Copies:
         if isinstance(value, str):
             if value == query:
                 environ[key] = changed
+            elif value.endswith("?" + query):
+                # Nearly every copy is one of the whole target.
+                end = len(query) if changed else len(query) + 1
+                environ[key] = value[:-end] + changed
             elif self.may_hold(value):
                 environ[key] = self._search(query, change).in_text(value)
         elif isinstance(value, bytes):

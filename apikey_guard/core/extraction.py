@@ -73,10 +73,11 @@ class Parameter:
     :param name: the decoded name.
     """
 
-    __slots__ = ("_encoded", "_plain", "name")
+    __slots__ = ("_begins", "_encoded", "_plain", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._begins = name + "="
         rest = r")(?:=([^&]*))?(?=&|\Z)"
         self._plain = re.compile(f"&({re.escape(name)}{rest}")
         self._encoded = re.compile("&(" + "".join(_written(character) for character in name) + rest)
@@ -90,10 +91,13 @@ class Parameter:
         """Its value; None where it is not there."""
         if "%" not in query:
             # Written as it is, once: much quicker than a pattern, and right where nothing is odd.
-            head, found, tail = query.partition(self.name)
-            if found and (not head or head[-1] == "&") and tail[:1] == "=" and self.name not in tail:
-                value = tail[1:].partition("&")[0]
-                if "+" not in value:
+            count = query.count(self.name)
+            if count == 0:
+                return None
+            head, _, tail = query.partition(self._begins)
+            if count == 1 and tail and (not head or head[-1] == "&"):
+                value = tail.partition("&")[0]
+                if value and "+" not in value:
                     return value
         text = "&" + query
         search = self.pattern(text).search
@@ -267,7 +271,7 @@ class _Place(NamedTuple):
         kind, name = location
         if kind == "query":
             parameter = Parameter(name)
-            return cls(location, "QUERY_STRING", name, parameter.quick, parameter.every)
+            return cls(location, "QUERY_STRING", "", parameter.quick, parameter.every)
         if kind == "cookie":
             cookie = Cookie(name)
             return cls(location, "HTTP_COOKIE", name, cookie.quick, cookie.every)
@@ -287,12 +291,19 @@ class Authorization:
     :param scheme: compared without case; None is for a value that has no scheme.
     """
 
-    __slots__ = ("_wanted",)
+    __slots__ = ("_wanted", "usual")
 
     def __init__(self, scheme: str | None) -> None:
         self._wanted = None if scheme is None else scheme.lower()
+        #: What stands before the key where it is written as in the settings.
+        self.usual = "" if scheme is None else scheme + " "
 
     def quick(self, text: str) -> str | None:
+        """The key, perhaps with blanks around it; None where the value has another scheme."""
+        usual = self.usual
+        return text[len(usual) :] if usual and text.startswith(usual) else self.read(text)
+
+    def read(self, text: str) -> str | None:
         """The key, None where the value has another scheme; a stand-in has one of its own."""
         # Spaces, one or more, stand between scheme and key; a tab does not.
         presented, space, rest = text.strip(BLANKS).partition(" ")
@@ -303,7 +314,7 @@ class Authorization:
 
     def every(self, text: str) -> Iterator[str]:
         """The same, as all values that there are."""
-        value = self.quick(text)
+        value = self.read(text)
         if value is not None:
             yield value
 
@@ -314,14 +325,21 @@ class Cookie:
     :param name: of the cookie.
     """
 
-    __slots__ = ("pattern",)
+    __slots__ = ("_begins", "name", "pattern")
 
     def __init__(self, name: str) -> None:
+        self.name = name
+        self._begins = name + "="
         # Frameworks strip all that Python takes for white space, not only what RFC 6265 allows.
         self.pattern = re.compile(rf";(\s*{re.escape(name)}\s*)(?:=([^;]*))?(?=;|\Z)")
 
     def quick(self, text: str) -> str | Ambiguous | None:
-        """Its value, still in quotes where it is; None where it is not there."""
+        """Its value, perhaps with quotes and blanks around it; None where it is not there."""
+        if text.count(self.name) == 1:
+            # As in a query: one copy, written as servers write it.
+            head, _, tail = text.partition(self._begins)
+            if tail and (not head or head[-2:] == "; "):
+                return tail.partition(";")[0]
         cookies = ";" + text
         match = self.pattern.search(cookies)
         if match is None:

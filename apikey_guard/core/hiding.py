@@ -6,7 +6,7 @@ import re
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Final, Literal
 
-from apikey_guard.core.copies import Change, Copies
+from apikey_guard.core.copies import Change, Copies, exchanged
 from apikey_guard.core.extraction import (
     BLANKS,
     Authorization,
@@ -15,7 +15,7 @@ from apikey_guard.core.extraction import (
     Parameter,
     environ_key,
 )
-from apikey_guard.core.standin import BEGINNING, SCHEME, STANDIN_BYTES, is_standin
+from apikey_guard.core.standin import BEGINNING, SCHEME, STANDIN_BYTES, is_standin, standin_of
 
 #: What becomes of a credential: its stand-in takes its place, it is removed, or it stays.
 Hide = Literal["replace", "remove", False]
@@ -107,8 +107,46 @@ class Hiding:
         elif "HTTP_REFERER" in environ:
             # Only browsers copy what an earlier request had: the URL of the page that they show.
             self._change_url(environ, "HTTP_REFERER", lambda value: standin if value == key else None)
-        if self._rare:
+        if self._rare and not self._exchange_rare(environ, key, standin):
             self._change_rare(environ, lambda value: standin if value == key else None)
+
+    def _exchange_rare(self, environ: MutableMapping[str, Any], key: str, standin: str) -> bool:
+        """As :meth:`_change_rare`, for the usual: one place, and the key in it as it is."""
+        if not self._cookies:
+            text = environ.get("HTTP_AUTHORIZATION")
+            if text is None:
+                return True
+            if text == self._authorizations[0].usual + key:
+                environ["HTTP_AUTHORIZATION"] = f"{SCHEME} {standin}"
+                return True
+        elif not self._authorizations and len(self._cookies) == 1:
+            text = environ.get("HTTP_COOKIE")
+            if text is None:
+                return True
+            changed = exchanged(text, self._cookies[0].name, key, standin, ";")
+            if changed is not None:
+                environ["HTTP_COOKIE"] = changed
+                return True
+        return False
+
+    def put(self, environ: MutableMapping[str, Any], location: Location, fingerprint: bytes) -> None:
+        """Let the app see the stand-in in a place where nothing is left.
+
+        :param location: where the credential was, or would be.
+        """
+        if not self.replaces:
+            return
+        (kind, name), standin = location, standin_of(fingerprint)
+        if kind == "query":
+            query = environ.get("QUERY_STRING", "")
+            environ["QUERY_STRING"] = f"{query}&{name}={standin}" if query else f"{name}={standin}"
+        elif kind == "cookie":
+            cookies = environ.get("HTTP_COOKIE")
+            environ["HTTP_COOKIE"] = f"{cookies}; {name}={standin}" if cookies else f"{name}={standin}"
+        elif kind == "authorization" or name.lower() == "authorization":
+            environ["HTTP_AUTHORIZATION"] = f"{SCHEME} {standin}"
+        elif kind == "header":
+            environ[environ_key(name)] = standin
 
     def _change(self, environ: MutableMapping[str, Any], change: Change) -> None:
         for key in self._header_keys:
@@ -134,14 +172,14 @@ class Hiding:
 
     def _change_url(self, environ: MutableMapping[str, Any], key: str, change: Change) -> None:
         url = environ[key]
-        if self._copies.may_hold(url):
+        if isinstance(url, str) and self._copies.may_hold(url):
             environ[key] = self._copies.in_url(url, change)
 
     def _change_rare(self, environ: MutableMapping[str, Any], change: Change) -> None:
         text = environ.get("HTTP_AUTHORIZATION") if self._authorizations else None
         if text is not None:
             for authorization in self._authorizations:
-                value = authorization.quick(text)
+                value = authorization.read(text)
                 if value is None:
                     continue
                 changed = change(value)

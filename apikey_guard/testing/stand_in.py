@@ -10,11 +10,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from apikey_guard.core.decision import Rule
-from apikey_guard.core.extraction import Extractor, Location, environ_key
+from apikey_guard.core.extraction import Extractor
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.hiding import Hiding
 from apikey_guard.core.model import Consumer
-from apikey_guard.core.standin import SCHEME, standin_of
 from apikey_guard.guard import Guard
 
 # What a stand-in presents: well-formed under every setting, and no key that anybody has.
@@ -52,22 +51,9 @@ class _Placing(Hiding):
         extractor = self._extractor
         presented = extractor.sift(environ, extractor.find(environ))
         super().exchange(environ, presented if isinstance(presented, str) else key, fingerprint)
-        if self.replaces and not isinstance(presented, str):
-            _place(environ, extractor.locations, standin_of(fingerprint))
-
-
-def _place(environ: MutableMapping[str, Any], locations: Collection[Location], standin: str) -> None:
-    kind, name = next((each for each in locations if each.kind != "body"), ("body", ""))
-    if kind == "query":
-        query = environ.get("QUERY_STRING", "")
-        environ["QUERY_STRING"] = f"{query}&{name}={standin}" if query else f"{name}={standin}"
-    elif kind == "cookie":
-        cookies = environ.get("HTTP_COOKIE")
-        environ["HTTP_COOKIE"] = f"{cookies}; {name}={standin}" if cookies else f"{name}={standin}"
-    elif kind == "authorization":
-        environ["HTTP_AUTHORIZATION"] = f"{SCHEME} {standin}"
-    elif kind == "header":
-        environ[environ_key(name)] = standin
+        first = next((each for each in extractor.locations if each.kind != "body"), None)
+        if first is not None and not isinstance(presented, str):
+            self.put(environ, first, fingerprint)
 
 
 @contextmanager

@@ -213,3 +213,73 @@ def test_flask_limiter_counts_each_key_by_itself(where: str) -> None:
     app.add_url_rule("/", view_func=limits.limit("2 per day")(lambda: "ok"), endpoint="limited")
     given = [answer[:3] for answer in flask_answers(app, where, A, A, A, B, B, B)]
     assert given == ["200", "200", "429"] * 2
+
+
+# -- where a key is asked for further in ---------------------------------------------------------
+
+
+def rest_urls(where: str, decorated: str) -> _Urls:
+    """A view of REST framework that is cached per key, as its documentation shows it."""
+    pytest.importorskip("rest_framework")
+    from django.utils.decorators import method_decorator
+    from rest_framework.permissions import IsAuthenticated
+    from rest_framework.response import Response
+    from rest_framework.views import APIView
+
+    from apikey_guard.django.drf import ApiKeyAuthentication
+
+    varied = {"bearer": "Authorization", "header": "apikey", "cookie": "Cookie"}.get(where, "Accept")
+
+    @method_decorator(cache_page(60), name=decorated)
+    @method_decorator(vary_on_headers(varied), name=decorated)
+    class Invoices(APIView):
+        authentication_classes = (ApiKeyAuthentication,)
+        permission_classes = (IsAuthenticated,)
+
+        def get(self, request: Any) -> Any:
+            return Response(request.auth.username)
+
+    urls = _Urls()
+    urls.urlpatterns = [path("rest", Invoices.as_view())]
+    return urls
+
+
+@every_place
+@pytest.mark.parametrize("decorated", ["get", "dispatch"])
+@pytest.mark.parametrize("before", ["guarded", "alone"])
+def test_a_cached_view_of_rest_framework_gives_nobody_the_page_of_another(
+    django_site: FakeKeyService, where: str, decorated: str, before: str
+) -> None:
+    given = {"KEY_SERVICE": django_site, "KEY_LOCATIONS": LOCATIONS}
+    with override_settings(
+        ROOT_URLCONF=rest_urls(where, decorated),
+        APIKEY_GUARD=given,
+        MIDDLEWARE=[] if before == "alone" else [GUARD],
+        REST_FRAMEWORK={"UNAUTHENTICATED_USER": None},
+    ):
+        assert [answer[:6] for answer in answers("/rest", where)] == ['200 "a', '200 "b'] * 2
+        client = Client()
+        assert client.get("/rest").status_code == 401
+        assert client.get("/rest", headers={"apikey": "KCANARY-unknown"}).status_code == 401
+
+
+@every_place
+def test_a_view_that_asks_for_a_key_where_all_is_open_tells_callers_apart(
+    django_site: FakeKeyService, where: str
+) -> None:
+    from apikey_guard.django import require_scopes
+
+    urls = _Urls()
+    kept = {"bearer": "Authorization", "header": "apikey", "cookie": "Cookie"}.get(where, "Accept")
+    inside = cache_page(60)(vary_on_headers(kept)(who))
+    outside = cache_page(60)(vary_on_headers(kept)(require_scopes()(who)))
+    urls.urlpatterns = [path("inside", require_scopes()(inside)), path("outside", outside)]
+    given = {
+        "KEY_SERVICE": django_site,
+        "KEY_LOCATIONS": LOCATIONS,
+        "ROUTES": [{"path": "/*", "access": "public"}],
+    }
+    with override_settings(ROOT_URLCONF=urls, APIKEY_GUARD=given):
+        assert answers("/inside", where) == ["200 a", "200 b"] * 2
+        assert answers("/outside", where) == ["200 a", "200 b"] * 2
+        assert Client().get("/outside").status_code == 401

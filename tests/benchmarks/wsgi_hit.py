@@ -97,12 +97,15 @@ class HandWritten:
         return app(environ, start_response)
 
 
-def guarded(**settings: object) -> GuardMiddleware:
-    """A guard that remembers the key; hiding, identity headers and counters are on by default."""
+def guarded(*, sent: dict | None = None, **settings: object) -> GuardMiddleware:
+    """A guard that remembers the key; hiding, identity headers and counters are on by default.
+
+    :param sent: the request that makes it do so.
+    """
     keys = FakeKeyService({KEY: CONSUMER})
     guard = Guard(key_service=keys, cache_ttl=3600, **settings)
     middleware = GuardMiddleware(app, guard=guard)
-    middleware({**ENVIRON, "HTTP_APIKEY": KEY}, lambda *_: None)
+    middleware({**(sent or {**ENVIRON, "HTTP_APIKEY": KEY})}, lambda *_: None)
     return middleware
 
 
@@ -145,6 +148,13 @@ def main() -> None:
         "QUERY_STRING": f"page=2&apikey={KEY}",
         "RAW_URI": f"/v1/items/42?page=2&apikey={KEY}",
     }
+    encoded = {
+        **query,
+        "QUERY_STRING": f"q=a%20b&apikey={KEY}",
+        "RAW_URI": f"/v1/items/42?q=a%20b&apikey={KEY}",
+    }
+    cookie = {**ENVIRON, "HTTP_COOKIE": f"theme=dark; apikey={KEY}; session=1f0c"}
+    bearer = {**ENVIRON, "HTTP_AUTHORIZATION": f"Bearer {KEY}"}
     ten = guarded(routes=TEN_ROUTES)
     plain = guarded()
     cases = {
@@ -155,6 +165,12 @@ def main() -> None:
         "guard, ten routes, every path new": on_new_paths(ten, header),
         "guard, no routes": case(plain, header),
         "guard, key in query": case(plain, query),
+        "guard, key in query, another one encoded": case(plain, encoded),
+        "guard, key in cookie": case(guarded(sent=cookie, key_locations=["cookie:apikey"]), cookie),
+        "guard, key in Authorization": case(
+            guarded(sent=bearer, key_locations=["authorization:Bearer"]), bearer
+        ),
+        "guard, key removed": case(guarded(hide_credentials="remove"), header),
         "guard, refresh running": case(refreshing(), header),
     }
     table(microseconds(cases, rounds=60, calls=2000), bare="bare app", against="hand-written")

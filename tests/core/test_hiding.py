@@ -134,3 +134,59 @@ def test_what_holds_where_is_told() -> None:
         "all requests": "replace",
         "what choose_origin sends to an origin": "remove",
     }
+
+
+QUERIES = st.lists(
+    st.sampled_from(
+        [
+            f"apikey={KEY}",
+            "a=1",
+            f"apikey={OTHER}",
+            "apikey",
+            "b=%20",
+            f"x={KEY}",
+            f"api%6bey={KEY}",
+            f"n=%3Fapikey%3D{KEY}",
+            f"n=/p?apikey={KEY}",
+        ]
+    ),
+    min_size=1,
+    max_size=4,
+).map("&".join)
+# What may stand under one name in one request and in the next.
+COPIES = [
+    "/p?{}",
+    "{}",
+    "https://h.example/?{}#t",
+    "<{}>",
+    "none",
+    "%2Fp%3F{}",
+    None,
+    7,
+    b"/p?{}",
+    ("x", "{}"),
+]
+ONE_FOR_ALL = Hiding([Location("query", "apikey")], "replace")
+
+
+def written_for(copy: Any, query: str) -> Any:
+    if isinstance(copy, str):
+        return copy.format(query)
+    if isinstance(copy, tuple):
+        return tuple(each.format(query) for each in copy)
+    return copy.replace(b"{}", query.encode()) if isinstance(copy, bytes) else copy
+
+
+@settings(max_examples=500, deadline=None)
+@given(QUERIES, st.lists(st.sampled_from(COPIES), min_size=4, max_size=4))
+def test_the_quick_way_through_a_query_does_what_the_plain_one_does(query: str, copies: list[Any]) -> None:
+    names = ("RAW_URI", "HTTP_A", "server.b", "HTTP_C")
+    environ = {"QUERY_STRING": query}
+    environ |= {name: written_for(copy, query) for name, copy in zip(names, copies, strict=True)}
+    quick, plain = dict(environ), dict(environ)
+    # One that has seen requests of the same names before, and one that has seen none.
+    ONE_FOR_ALL.exchange(quick, KEY, FINGERPRINT)
+    Hiding([Location("query", "apikey")], "replace")._change(
+        plain, lambda value: STANDIN if value == KEY else None
+    )
+    assert quick == plain
