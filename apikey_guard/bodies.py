@@ -126,7 +126,7 @@ def with_body(
 
 
 class _PutBack(io.RawIOBase):
-    """What was read of a body, then the rest of it, which is read no sooner than it is asked for.
+    """What was read of a body, then the rest of it: as it comes, and no sooner than it is asked for.
 
     :param begun: what was read.
     :param rest: where the body goes on.

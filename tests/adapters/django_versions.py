@@ -25,7 +25,8 @@ def run(version: str, directory: Path) -> int:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(ROOT)])}
     found = [sys.executable, "-c", "import django; print('Django', django.__version__, flush=True)"]
     subprocess.run(found, check=True, env=env, cwd=ROOT)
-    tests = [sys.executable, "-m", "pytest", "-q", "-k", "django or drf", "tests/adapters"]
+    tests = [sys.executable, "-m", "pytest", "-q", "-k", "django or drf or readers", "tests/adapters"]
+    tests.append("tests/core/test_body_readers.py")
     return subprocess.run(tests, check=False, env=env, cwd=ROOT).returncode
 
 

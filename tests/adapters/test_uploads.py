@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 from typing import Any
 
 import pytest
@@ -105,6 +106,30 @@ def test_d04_nothing_is_read_beyond_the_end_of_a_body_that_is_put_back() -> None
         environ = build_environ(method="POST", headers=[FORM, ("apikey", GOOD)], extra=extra)
         assert call(guarded.wsgi, environ, lint=False).status == 200
     assert app.got == b"x" * 1500
+
+
+def test_d04_what_follows_what_was_read_is_handed_on_as_it_comes() -> None:
+    caller, server = socket.socketpair()
+    with caller, server, server.makefile("rb") as stream, Guarded(**IN_BODY) as guarded:
+        pieces = []
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            body = environ["wsgi.input"]
+            pieces.append(body.read(1001))
+            for piece in (b"first", b"second"):
+                # Nothing else is under way: a read that waited for more would wait for ever.
+                caller.sendall(piece)
+                pieces.append(body.read1(65_536))
+            start_response("200 OK", [])
+            return []
+
+        guarded.wsgi.app = app
+        caller.sendall(b"x" * 1001)
+        server.settimeout(30)
+        extra = {**CHUNKED, "wsgi.input": stream}
+        environ = build_environ(method="POST", headers=[FORM, ("apikey", GOOD)], extra=extra)
+        assert call(guarded.wsgi, environ, lint=False).status == 200
+    assert pieces == [b"x" * 1001, b"first", b"second"]
 
 
 @pytest.mark.parametrize("extra", [{}, CHUNKED], ids=["length", "chunks"])
