@@ -415,7 +415,6 @@ class Verifications:
             self._end(verification, Overloaded("no_place"))
             return None
         verification.started = now
-        verification.deadline = now + self._timeout
         return credential
 
     def _finish(self, verification: Verification, answer: object) -> None:

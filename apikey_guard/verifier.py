@@ -216,7 +216,7 @@ class Verifier:
                 until=None if at_once else until,
             )
         except Overloaded as error:
-            if at_once and error.cause == "breaker_open":
+            if stale is not None and error.cause == "breaker_open":
                 return Outcome(stale, Freshness.STALE)
             return Outcome(error=error)
         if joined is None:
