@@ -14,7 +14,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -30,79 +29,12 @@ from apikey_guard.errors import (
     VerificationError,
     tells_of_an_outage,
 )
-from apikey_guard.lanes import Lanes
+from apikey_guard.places import Answer, Places, Verification, wake
 
 logger = logging.getLogger("apikey_guard")
 
-# How many may wait in each lane: some 2 MiB, and more than any server has requests at once.
-_MOST_WAITING = 1024
-# The share of the places that is kept for keys that were valid lately, as soon as there are any.
-_KEPT_SHARE = 8
 # A wait may end this many seconds early.
 _TOLERANCE = 0.001
-
-Answer = Remembered | VerificationError | None  # a valid credential, no answer, an invalid one
-
-
-class Verification:
-    """One question to the key service; many may wait for its answer.
-
-    :param fingerprint: of the credential.
-    :param credential: what to ask about; let go of as soon as it was asked.
-    :param deadline: monotonic second after which those who began it no longer wait.
-    :param known: whether the credential was valid lately.
-    :param overdue: an earlier one of the same credential that has not ended yet, although it should.
-    :ivar turn: done as soon as it has a place, where a caller runs it himself; None in the pool.
-    :ivar started: the monotonic second at which the key service was asked; None before.
-    :ivar future: how it ended. It never holds an exception that is raised by looking at it.
-    """
-
-    __slots__ = (
-        "credential",
-        "deadline",
-        "ended",
-        "fingerprint",
-        "future",
-        "known",
-        "overdue",
-        "placed",
-        "revoked",
-        "started",
-        "told",
-        "turn",
-    )
-
-    def __init__(
-        self,
-        fingerprint: bytes,
-        credential: Credential,
-        deadline: float,
-        *,
-        known: bool,
-        overdue: Verification | None,
-    ) -> None:
-        self.fingerprint = fingerprint
-        self.credential: Credential | None = credential
-        self.deadline = deadline
-        self.known = known
-        self.overdue = overdue
-        self.placed = self.ended = self.revoked = self.told = False
-        self.started: float | None = None
-        self.turn: Future[None] | None = None
-        self.future: Future[Answer] = Future()
-        # A running future cannot be cancelled: one caller's cancellation touches nobody else.
-        self.future.set_running_or_notify_cancel()
-
-    def answers_newcomers(self, now: float) -> bool:
-        """Whether somebody who comes now may wait for it too.
-
-        Past its deadline it has failed those who began it, and what it ends with, often the very
-        next moment, is no answer to a later request: that one gets a successor. But never a third
-        beside two that do not end: a credential on which the key service hangs holds two places.
-        """
-        if now < self.deadline:
-            return True
-        return self.overdue is not None and not self.overdue.ended
 
 
 class Joined(NamedTuple):
@@ -145,15 +77,14 @@ class Verifications:
         self._lately = lately
         self._store = store
         self._ended = ended
-        self._concurrency = concurrency
         self._timeout = timeout
         self._breaker = breaker
         self._changed = threading.Condition()
         self._under_way: dict[bytes, Verification] = {}
-        self._lanes: Lanes[Verification] = Lanes(most=_MOST_WAITING, patience=timeout)
-        self._ready: deque[Verification] = deque()
-        self._running = self._running_others = 0
-        self._started = self._threads = self._idle = 0
+        self._places = Places(
+            self._changed, self._run_in_pool, concurrency=concurrency, timeout=timeout, lately=lately
+        )
+        self._started = 0
         self._closed = False
 
     def join(
@@ -196,11 +127,11 @@ class Verifications:
                 verification.turn = Future()
                 verification.turn.set_running_or_notify_cancel()
             late = []
-            dropped = self._lanes.put(verification, known=known, peer=peer)
+            dropped = self._places.put(verification, peer=peer)
             if dropped is not verification:
                 self._under_way[fingerprint] = verification
                 self._started += 1
-                late = self._give_places()
+                late = self._places.give()
         for other in late:
             self._end(other, Overloaded("no_thread" if other.placed else "no_place"))
         if dropped is not None:
@@ -226,9 +157,7 @@ class Verifications:
         """Start nothing more and let the threads end. May be called twice."""
         with self._changed:
             self._closed = True
-            abandoned = [*self._lanes.clear(), *self._ready]
-            self._ready.clear()
-            self._changed.notify_all()
+            abandoned = self._places.close()
         for verification in abandoned:
             self._end(verification, Overloaded("closed"))
 
@@ -260,72 +189,7 @@ class Verifications:
     @property
     def threads(self) -> int:
         """How many threads of the pool there are."""
-        return self._threads
-
-    # -- places --------------------------------------------------------------------------------
-
-    def _give_places(self) -> list[Verification]:
-        """Let those who are next begin; returns those for whom nobody waits any more. Under the lock."""
-        late: list[Verification] = []
-        kept = max(1, self._concurrency // _KEPT_SHARE) if self._lately and self._concurrency > 1 else 0
-        now = time.monotonic()
-        while self._running < self._concurrency:
-            others = self._running_others < self._concurrency - kept
-            verification = self._lanes.take(now, others=others)
-            if verification is None:
-                break
-            if verification.ended:
-                continue
-            if now > verification.deadline:
-                late.append(verification)
-                continue
-            verification.placed = True
-            self._running += 1
-            self._running_others += not verification.known
-            if verification.turn is not None:
-                _wake(verification)
-            elif not self._into_pool(verification):
-                late.append(verification)
-        return late
-
-    def _into_pool(self, verification: Verification) -> bool:
-        """Have a thread run it; False where the system gives none and there is none. Under the lock."""
-        self._ready.append(verification)
-        if self._idle >= len(self._ready):
-            self._changed.notify()
-        elif self._threads < self._concurrency:
-            self._threads += 1
-            try:
-                threading.Thread(target=self._work, name="apikey-guard", daemon=True).start()
-            except (RuntimeError, MemoryError):
-                self._threads -= 1
-                if not self._threads:
-                    self._ready.remove(verification)
-                    return False
-        return True
-
-    def _work(self) -> None:
-        try:
-            while True:
-                with self._changed:
-                    self._idle += 1
-                    try:
-                        while not self._ready and not self._closed:
-                            self._changed.wait()
-                    finally:
-                        self._idle -= 1
-                    if not self._ready:
-                        return
-                    verification = self._ready.popleft()
-                self._run(verification, self._verify)
-                # A thread that waits for work shall not keep the last credential alive (K-06).
-                del verification
-        finally:
-            with self._changed:
-                self._threads -= 1
-                # Where this thread was ended from outside, another one does what is left.
-                if self._ready:
-                    self._into_pool(self._ready.pop())
+        return self._places.threads
 
     # -- running -------------------------------------------------------------------------------
 
@@ -391,9 +255,12 @@ class Verifications:
         with self._changed:
             verification.turn = None
             if verification.placed and not verification.ended and verification.started is None:
-                failed = not self._into_pool(verification)
+                failed = not self._places.into_pool(verification)
         if failed:
             self._end(verification, Overloaded("no_thread"))
+
+    def _run_in_pool(self, verification: Verification) -> None:
+        self._run(verification, self._verify)
 
     def _run(self, verification: Verification, verify: Callable[[Credential], Verdict]) -> None:
         credential = self._begin(verification)
@@ -467,19 +334,11 @@ class Verifications:
                 if self._under_way.get(verification.fingerprint) is verification:
                     del self._under_way[verification.fingerprint]
                 if verification.placed:
-                    self._running -= 1
-                    self._running_others -= not verification.known
+                    self._places.leave(verification)
                 if verification.started is None:
                     self._breaker.undecided(known=verification.known)
                 self._ended(verification, outcome)
-                late = self._give_places()
+                late = self._places.give()
             ending += [(other, Overloaded("no_thread" if other.placed else "no_place")) for other in late]
             verification.future.set_result(outcome)
-            _wake(verification)
-
-
-def _wake(verification: Verification) -> None:
-    """Tell the caller who runs it himself that it has a place, or needs none any more."""
-    turn = verification.turn
-    if turn is not None and not turn.done():
-        turn.set_result(None)
+            wake(verification)

@@ -10,14 +10,11 @@ import asyncio
 import logging
 import os
 import random
-import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from apikey_guard.assembly import make_key_service
-from apikey_guard.breaker import Breaker
 from apikey_guard.cache.memory import MemoryCache
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Outcome, Question
@@ -31,9 +28,10 @@ from apikey_guard.errors import (
     VerificationError,
     tells_of_an_outage,
 )
-from apikey_guard.keyservice import CalledKeyService, KeyService
+from apikey_guard.places import Verification
+from apikey_guard.process import Process
 from apikey_guard.settings import Settings
-from apikey_guard.verification import Joined, Verification, Verifications
+from apikey_guard.verification import Joined
 
 logger = logging.getLogger("apikey_guard")
 
@@ -43,51 +41,8 @@ _REFRESH_REST = 1.0
 # long enough for one who repeats it at once, short enough for one whose record was put right.
 _UNUSABLE_REST = 1.0
 # The share of a deadline by which a caller waits longer where the answer can only be moments away.
-_LAST_MOMENTS = 0.1
+_LAST_MOMENTS = 0.15
 _SHORTEST_PREFIX = 12
-
-
-class _Process:
-    """What belongs to one process: its connection to the key service and what is under way."""
-
-    def __init__(self, verifier: Verifier, settings: Settings, clock: Clock) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._making = threading.Lock()
-        self._key_service: KeyService | None = None
-        # A probe that never reports is given up when its caller has been for some time.
-        self.breaker = Breaker(clock, probe_timeout=2 * settings.validator_timeout)
-        self.verifications = Verifications(
-            verify=lambda credential: self.key_service.verify(credential),
-            known=verifier.is_fresh,
-            lately=verifier.cache.valid,
-            store=verifier.keep,
-            ended=verifier.note,
-            concurrency=settings.validator_max_concurrency,
-            timeout=settings.validator_timeout,
-            breaker=self.breaker,
-        )
-
-    @property
-    def key_service(self) -> KeyService:
-        """The key service, made on first use: one that cannot be made is unavailable like any other."""
-        with self._making:
-            if self._key_service is None:
-                self._key_service = make_key_service(self._settings, self._clock)
-            return self._key_service
-
-    @property
-    def hook(self) -> CalledKeyService | None:
-        """The key service of the app's own, if it is one and may be asked by callers themselves."""
-        if self._settings.key_service is None or self._settings.key_service_in_pool:
-            return None
-        made = self.key_service
-        return made if isinstance(made, CalledKeyService) else None
-
-    def close(self) -> None:
-        self.verifications.close()
-        if self._key_service is not None:
-            self._key_service.close()
 
 
 class Verifier:
@@ -110,7 +65,7 @@ class Verifier:
             max_entries=settings.cache_max_entries,
             negative_max_entries=settings.negative_max_entries,
         )
-        self._processes: dict[int, _Process] = {}
+        self._processes: dict[int, Process] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- answers -------------------------------------------------------------------------------
@@ -357,14 +312,14 @@ class Verifier:
 
     # -- the process ---------------------------------------------------------------------------
 
-    def _process(self) -> _Process:
+    def _process(self) -> Process:
         """What belongs to this process; a forked child must not touch its parent's."""
         pid = os.getpid()
         process = self._processes.get(pid)
         if process is None:
             self.cache.renew_lock()
             # setdefault lets one of two racing threads win; the loser's has no thread or socket yet.
-            process = self._processes.setdefault(pid, _Process(self, self._settings, self._clock))
+            process = self._processes.setdefault(pid, Process(self, self._settings, self._clock))
             _after_fork(self)
         return process
 
