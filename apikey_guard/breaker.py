@@ -20,6 +20,8 @@ _WINDOW = 10.0
 _OPEN_FOR = 1.0
 # Beyond so many keys in one window the oldest count no more.
 _MOST_KEYS = 4096
+# So many keys that failed, with no answer about any key since, are no accident of one of them.
+_SILENT = 3
 # Why there was no connection; everything else may be the doing of the key that was asked about.
 NO_CONNECTION = frozenset({"dns", "connect", "tls"})
 
@@ -40,6 +42,8 @@ class Breaker:
         self._failed: dict[bytes, bool] = {}
         self._failed_before: dict[bytes, bool] = {}
         self._open_until: float | None = None
+        # The keys that failed since the last answer about any key.
+        self._unanswered: set[bytes] = set()
         # When the probe of a key that was valid lately, and that of another, is given up: two
         # places, so that keys that nobody knows cannot take the one that decides.
         self._probes = {True: 0.0, False: 0.0}
@@ -48,6 +52,11 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether the key service is known to fail; true until a probe succeeds."""
         return self._open_until is not None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether several keys failed, and none was answered since; true while open."""
+        return self._open_until is not None or len(self._unanswered) >= _SILENT
 
     def retry_after(self) -> float:
         """Seconds until it is worth asking again."""
@@ -75,6 +84,7 @@ class Breaker:
         """The key service answered about this key."""
         with self._lock:
             self._note(fingerprint, failed=False)
+            self._unanswered.clear()
             if self._open_until is not None:
                 self._open_until = None
                 self._failed, self._failed_before = {}, {}
@@ -91,6 +101,8 @@ class Breaker:
             return
         with self._lock:
             self._note(fingerprint, failed=True)
+            if len(self._unanswered) < _SILENT:
+                self._unanswered.add(fingerprint)
             if self._open_until is not None or self._fails():
                 # Jitter: the workers of one app shall not all probe at the same moment (V-15).
                 pause = _OPEN_FOR * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, hides nothing

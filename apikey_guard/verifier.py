@@ -209,8 +209,7 @@ class Verifier:
             answer = SlowAnswer()
         if not isinstance(answer, VerificationError):
             return Outcome(answer)
-        failed = tells_of_an_outage(answer) or (isinstance(answer, Overloaded) and process.breaker.is_open)
-        if question.stale is not None and failed:
+        if question.stale is not None and (tells_of_an_outage(answer) or _met_silence(answer, process)):
             return Outcome(question.stale, Freshness.STALE)
         return Outcome(error=answer)
 
@@ -347,6 +346,12 @@ class Verifier:
             "verification_threads": 0 if process is None else process.verifications.threads,
             "breaker_open": process is not None and process.breaker.is_open,
         }
+
+
+def _met_silence(error: VerificationError, process: Process) -> bool:
+    """Whether a caller waited in vain because others' verifications do, and not because many wait."""
+    in_vain = isinstance(error, SlowAnswer) or (isinstance(error, Overloaded) and error.cause == "no_place")
+    return in_vain and process.breaker.is_silent
 
 
 def _after_fork(verifier: Verifier) -> None:

@@ -118,6 +118,23 @@ def test_half_open_what_became_of_a_key_that_nobody_knows_decides_nothing(
     assert breaker.admits(known=True)
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "silent"),
+    [("--", False), ("---", True), ("---+", False), ("--+--", False), ("+---", True)],
+)
+def test_it_is_silent_where_several_failed_and_none_was_answered_since(
+    breaker: Breaker, outcomes: str, silent: bool
+) -> None:
+    play(breaker, outcomes)
+    assert breaker.is_silent is silent
+    assert not breaker.is_open
+
+
+def test_keys_that_nobody_knows_make_no_silence(breaker: Breaker) -> None:
+    play(breaker, "-" * 100, known=False)
+    assert not breaker.is_silent
+
+
 def test_many_keys_take_bounded_room_and_the_latest_count(breaker: Breaker) -> None:
     play(breaker, "+" * 10_000)
     play(breaker, "-" * 4096)
