@@ -228,11 +228,20 @@ class Guard:
         :param readable: whether pages of the ``cors_origins`` may read it by the rejection's own headers;
             an adapter behind which others may add such headers adds :attr:`cors` last instead.
         """
+        rule = self._policy.default
+        try:
+            rule = self._plain_rules.get(path) or self._rule(path, environ)
+        except Exception as error:  # noqa: BLE001 - the guard's own edge
+            fault(error)
+        return self._reject(deny, environ, rule, readable=readable)
+
+    def _reject(
+        self, deny: Deny, environ: Environ, rule: Rule, *, presented: str = "", readable: bool = True
+    ) -> Rejection:
         environ[CONSUMER] = None
         environ[DECISION] = deny
         try:
-            rule = self._plain_rules.get(path) or self._rule(path, environ)
-            rule.hiding.hide(environ)
+            rule.hiding.hide(environ, presented)
             self._identity.clear(environ)
             self._telling.tell(deny, environ)
             rejection = self._rejections.make(deny, rule, environ)

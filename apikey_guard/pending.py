@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from apikey_guard.core.decision import Question, Rule, lacking
 from apikey_guard.core.extraction import Ambiguous
-from apikey_guard.core.model import NO_SCOPES, Allow, Decision, Deny, Reason
+from apikey_guard.core.model import NO_SCOPES, Allow, Decision, Deny, Reason, Rejection
 from apikey_guard.core.paths import is_canonical
 from apikey_guard.core.routing import Access
 from apikey_guard.telling import fault
@@ -167,6 +167,17 @@ class Pending:
     def _end(self, said: Decision) -> Decision:
         self.said = ended = self._guard._end(self._environ, self.rule, said)
         return ended
+
+    def rejection(self, *, readable: bool = True) -> Rejection:
+        """The response where it was settled by a Deny, as :meth:`Guard.reject` makes it.
+
+        :param readable: as there.
+        """
+        said, value = self.said, self._found.value
+        if not isinstance(said, Deny):
+            raise AssertionError("only what was refused has a rejection")
+        presented = value if isinstance(value, str) else ""
+        return self._guard._reject(said, self._environ, self.rule, presented=presented, readable=readable)
 
     # -- later, further in -----------------------------------------------------------------------
 

@@ -62,13 +62,13 @@ class GuardMiddleware:
         if not path.isascii():
             path = unicode_path(path)
         # As guard.check(), but for the call that a hit does not need.
-        decision = self._begin(environ, path)
-        if decision.__class__ is not Allow:
-            if isinstance(decision, Pending):
-                decision = decision.settle()
-            if isinstance(decision, Deny):
-                rejection = self.guard.reject(decision, environ, path)
-                return _respond(rejection, environ, start_response)
+        begun = self._begin(environ, path)
+        if begun.__class__ is not Allow:
+            if isinstance(begun, Pending):
+                if isinstance(begun.settle(), Deny):
+                    return _respond(begun.rejection(), environ, start_response)
+            elif isinstance(begun, Deny):
+                return _respond(self.guard.reject(begun, environ, path), environ, start_response)
         # Nothing stands around the app: what it raises is the server's to see.
         return self.app(environ, start_response)
 
@@ -78,7 +78,7 @@ class GuardMiddleware:
         if self._forwarder is not None:
             self._forwarder.close()
 
-    def _aimed(self, environ: Environ, path: str) -> Decision | Pending:
+    def _aimed(self, environ: Environ, path: str) -> Allow | Deny | Pending:
         """As ``guard.begin``, for a request that could be forwarded as it is decided about; else a Deny."""
         deny = self._forwarder.take_aim(environ, path) if self._forwarder is not None else None
         return self.guard.begin(environ, path) if deny is None else deny

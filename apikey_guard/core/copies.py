@@ -54,9 +54,10 @@ _PLANS: Final = 256
 _Plan = tuple[tuple[str, ...], "itemgetter[tuple[str, ...]] | None", tuple[str, ...]]
 
 
-def exchanged(text: str, name: str, key: str, standin: str, separator: str) -> str | None:
+def exchanged(text: str, name: str, key: str, standin: str | None, separator: str) -> str | None:
     """A text in which a pair stands once, exactly as ``name=key``, with the stand-in; None for any other.
 
+    :param standin: None is without the pair.
     :param separator: of the pairs; a space may follow it.
     """
     head, _, tail = text.partition(f"{name}={key}")
@@ -67,6 +68,8 @@ def exchanged(text: str, name: str, key: str, standin: str, separator: str) -> s
         or (not tail and not text.endswith(key))
     ):
         return None
+    if standin is None:
+        return head + tail[1:] if tail else head[:-1]
     return f"{head}{name}={standin}{tail}"
 
 
@@ -124,10 +127,13 @@ class Copies:
         changed = search.in_parameters(self.in_query(query, change), _DEPTH)
         self._change_copies(environ, query, changed, change)
 
-    def exchange_one(self, environ: MutableMapping[str, Any], query: str, key: str, standin: str) -> bool:
+    def exchange_one(
+        self, environ: MutableMapping[str, Any], query: str, key: str, standin: str | None
+    ) -> bool:
         """As :meth:`change_everywhere`, where the query has one copy, written as it is: the usual one.
 
         :param query: as it was sent.
+        :param standin: takes the place of the key; None removes it.
         :returns: whether it was done.
         """
         name = self._name
@@ -139,7 +145,8 @@ class Copies:
         if plan is None or not self._has_no_more(environ, plan):
             self._change_copies(environ, query, changed, lambda value: standin if value == key else None)
             return True
-        whole, length = "?" + query, len(query)
+        # A mark that introduced nothing but the credential goes with it.
+        whole, length = "?" + query, len(query) if changed else len(query) + 1
         for target in plan[0]:
             value = environ[target]
             if value.__class__ is str and value.endswith(whole):

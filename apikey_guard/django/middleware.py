@@ -121,7 +121,7 @@ class GuardMiddleware:
         self, guard: Guard, request: GuardedRequest, pending: Pending, decision: Decision
     ) -> HttpResponseBase | None:
         if isinstance(decision, Deny):
-            return refuse(request, guard, decision)
+            return refuse(request, guard, decision, begun=pending)
         let_in(request, guard, decision, None if decision.consumer is not None else pending)
         return None
 

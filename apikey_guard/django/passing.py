@@ -40,9 +40,15 @@ def let_in(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pend
             _clean_scope(request)
 
 
-def refuse(request: GuardedRequest, guard: Guard, deny: Deny) -> RejectionResponse:
-    """The answer to a refused request, which shows no credential to what reads it afterwards."""
-    rejection = guard.reject(deny, request.META, request.path_info)
+def refuse(
+    request: GuardedRequest, guard: Guard, deny: Deny, *, begun: Pending | None = None
+) -> RejectionResponse:
+    """The answer to a refused request, which shows no credential to what reads it afterwards.
+
+    :param begun: what the Deny settled, where the request is as it was then.
+    """
+    meta = request.META
+    rejection = guard.reject(deny, meta, request.path_info) if begun is None else begun.rejection()
     forget(request)
     return RejectionResponse(rejection, request.method)
 

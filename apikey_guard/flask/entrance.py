@@ -176,7 +176,7 @@ class Entrance:
                 return self._refuse(environ, path, PREFLIGHT)
         decision = begun.settle()
         if isinstance(decision, Deny):
-            return self._refuse(environ, path, decision)
+            return _Refused(decision, begun.rejection(readable=False))
         return Passage(guard, decision, None if decision.consumer is not None else begun, *place)
 
     def _matched(self, environ: Environ) -> Rule | None:

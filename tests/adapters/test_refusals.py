@@ -10,6 +10,8 @@ import pytest
 from werkzeug.exceptions import HTTPException
 
 from apikey_guard import Consumer, Deny, Reason, Route
+from apikey_guard.core.extraction import Location
+from apikey_guard.core.hiding import Hide, Hiding
 from apikey_guard.core.model import Freshness
 from apikey_guard.flask import ApiKeyRejected
 from apikey_guard.testing import FakeKeyService
@@ -115,6 +117,40 @@ def test_a_log_line_names_the_key_by_its_fingerprint_alone(caplog: pytest.LogCap
     assert len(lines) == 2
     assert lines[0] == lines[1]
     assert lines[0].startswith("denied: invalid_credential (route -, key ")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"apikey={BAD}",
+        f"page=2&apikey={BAD}",
+        f"apikey={BAD}&page=2",
+        f"page=2&apikey={BAD}&per_page=50",
+        f"page=2&apikey={BAD}&",
+        f"&apikey={BAD}",
+        f"apikey={BAD}&&",
+        f"next=/x?apikey={BAD}&apikey={BAD}",
+        f"my_apikey={BAD}&apikey={BAD}",
+        f"apikey={BAD}&apikey2={BAD}",
+        f"apikey={BAD}&x=%61",
+        f"apikey={BAD}1&x={BAD}",
+        f"page=2&x={BAD}",
+        "page=2",
+        "",
+    ],
+)
+@pytest.mark.parametrize("hide", ["replace", "remove", False])
+def test_what_is_known_to_be_presented_is_removed_as_if_it_were_not(query: str, hide: Hide) -> None:
+    hiding = Hiding([Location("header", "apikey"), Location("query", "apikey")], hide)
+    target = f"/things?{query}"
+    headers = [("Referer", f"https://a.example{target}"), ("X-Forwarded-Uri", target), ("X-Query", query)]
+    environ = build_environ("/things", query=query, headers=headers, extra={"RAW_URI": target})
+    quick = environ.copy()
+    hiding.hide(environ)
+    hiding.hide(quick, BAD)
+    assert quick == environ
+    if hide and "2=" not in query and f"{BAD}1" not in query:
+        assert f"apikey={BAD}" not in environ["QUERY_STRING"].replace("my_apikey", "")
 
 
 # -- Flask: what error handlers make of it ----------------------------------------------------------
