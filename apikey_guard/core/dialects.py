@@ -18,6 +18,7 @@ from apikey_guard.core.model import Deny, Reason, Rejection
 
 STATUS: Mapping[Reason, int] = MappingProxyType(
     {
+        Reason.PREFLIGHT: 204,
         Reason.MISSING_CREDENTIAL: 401,
         Reason.INVALID_CREDENTIAL: 401,
         Reason.MALFORMED_CREDENTIAL: 401,
@@ -109,7 +110,7 @@ _REMEMBERED_REJECTIONS = 128
 
 
 # A preflight is refused by nobody, so it is no dialect's to word.
-_ANSWERED = Rejection(status=204, headers=(), body=b"", reason=Reason.PREFLIGHT)
+_ANSWERED = Rejection(status=STATUS[Reason.PREFLIGHT], headers=(), body=b"", reason=Reason.PREFLIGHT)
 
 
 class Wording:

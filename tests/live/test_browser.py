@@ -126,7 +126,7 @@ def test_a_page_of_a_named_origin_reads_refusals_and_others_do_not(tmp_path: Pat
     for seen, code in (
         (missing, "missing_credential"),
         (bad, "invalid_credential"),
-        (with_cookie, "missing"),
+        (with_cookie, "missing_credential"),
     ):
         status, body, challenge, retry_after = seen
         assert (status, challenge, retry_after) == (401, 'Key realm="api"', None)
