@@ -107,7 +107,7 @@ FRAMEWORKS: Mapping[str, frozenset[str]] = {
     "django": frozenset({"apikey_guard.django", "apikey_guard.drf"}),
     "rest_framework": frozenset({"apikey_guard.django"}),
     "drf_spectacular": frozenset({"apikey_guard.openapi", "apikey_guard.django"}),
-    "gunicorn": frozenset({"apikey_guard.cli.workers"}),
+    "gunicorn": frozenset({"apikey_guard.cli.worker", "apikey_guard.cli.workers"}),
     "pytest": frozenset({"apikey_guard.pytest_plugin"}),
 }
 

@@ -32,6 +32,8 @@ _DEFAULT_BIND: Final = ("127.0.0.1", 8000)
 # large machine not so many that each new key is asked for dozens of times.
 _MOST_WORKERS: Final = 8
 _MOST_THREADS: Final = 512
+# Longer than a phone takes to change its network, shorter than most who wait for a thread would.
+_CALLER_SECONDS: Final = 30
 _BACKLOG: Final = 2_048
 _UNUSABLE: Final = 2
 _LABEL_WIDTH: Final = 13
@@ -72,6 +74,14 @@ def add_to(commands: Commands[argparse.ArgumentParser]) -> None:
         help="requests at once in each process (default: twice origin_max_connections, so that an origin "
         "that hangs takes no more than half)",
     )
+    parser.add_argument(
+        "--caller-timeout",
+        metavar="SECONDS",
+        type=_number,
+        default=_CALLER_SECONDS,
+        help="for the header of a request, for each pause in its body and for each in which its caller does "
+        f"not read (default: {_CALLER_SECONDS})",
+    )
     parser.add_argument("--no-access-log", action="store_true", help="write no line for each request")
 
 
@@ -99,7 +109,16 @@ def _serve(options: argparse.Namespace, console: Console) -> int:
 
     # gunicorn closes the descriptor when it is done with it.
     descriptor = listening.detach()
-    return _run(Workers(settings, read_again, descriptor=descriptor, workers=workers, threads=threads))
+    return _run(
+        Workers(
+            settings,
+            read_again,
+            descriptor=descriptor,
+            workers=workers,
+            threads=threads,
+            caller_timeout=options.caller_timeout,
+        )
+    )
 
 
 def _run(workers: Workers) -> int:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  # has no stubs
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # as above
 
+from apikey_guard.cli.gate import MOST_AWAITED
+from apikey_guard.cli.worker import Worker
 from apikey_guard.errors import SettingsError
 from apikey_guard.gateway import Gateway
 from apikey_guard.settings import Settings
@@ -23,7 +25,7 @@ from apikey_guard.settings import Settings
 if TYPE_CHECKING:
     from typing import Protocol
 
-    class Worker(Protocol):
+    class AnyWorker(Protocol):
         """gunicorn's worker, as its hooks get it."""
 
 
@@ -40,7 +42,7 @@ _GRACEFUL_SECONDS: Final = 25
 _LONGEST_REQUEST_LINE: Final = 8_190
 
 _OPTIONS: Final[Mapping[str, object]] = {
-    "worker_class": "gthread",
+    "worker_class": Worker,
     "keepalive": _KEEPALIVE_SECONDS,
     "graceful_timeout": _GRACEFUL_SECONDS,
     "limit_request_line": _LONGEST_REQUEST_LINE,
@@ -70,6 +72,7 @@ class Workers(BaseApplication):  # type: ignore[misc]  # untyped base
     :param descriptor: of the socket to accept on; it is closed at the end.
     :param workers: processes.
     :param threads: in each of them; each serves one request at a time.
+    :ivar caller_timeout: seconds that a caller may take for a header, and then for each pause.
     """
 
     def __init__(
@@ -80,19 +83,26 @@ class Workers(BaseApplication):  # type: ignore[misc]  # untyped base
         descriptor: int,
         workers: int,
         threads: int,
+        caller_timeout: float,
     ) -> None:
         self._settings = settings
+        self.caller_timeout = caller_timeout
         self._read = read
         self._options = {
             **_OPTIONS,
             "bind": f"fd://{descriptor}",
             "workers": workers,
             "threads": threads,
-            "worker_connections": threads + _IDLE_CONNECTIONS,
+            "worker_connections": threads + _IDLE_CONNECTIONS + MOST_AWAITED,
             "logger_class": QuietLogger,
             "worker_int": _leave_at_once,
         }
         super().__init__()
+
+    @property
+    def health_path(self) -> str | None:
+        """Of the settings as they are now; requests for it have a thread of their own."""
+        return self._settings.health_path
 
     def load_config(self) -> None:
         """Called by gunicorn: our options, of which older versions lack some."""
@@ -117,7 +127,7 @@ class Workers(BaseApplication):  # type: ignore[misc]  # untyped base
             self._settings = settings
 
 
-def _leave_at_once(_worker: Worker) -> None:
+def _leave_at_once(_worker: AnyWorker) -> None:
     # Otherwise Python would wait for the threads, and they for their callers and origins.
     sys.stdout.flush()
     sys.stderr.flush()

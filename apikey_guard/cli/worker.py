@@ -1,0 +1,67 @@
+"""gunicorn's worker of threads, with callers that cannot hold it up."""
+
+from __future__ import annotations
+
+import errno
+from types import FrameType
+from typing import Any, Final
+
+from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]  # has no stubs
+
+from apikey_guard.cli.gate import CallerSocket, Gate
+
+# Nobody came, or there is no descriptor for whoever did: that one waits, and the others are served.
+_NOT_NOW: Final = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK, errno.EMFILE, errno.ENFILE})
+# What is left of a body after its answer is read as far as it has come; more is not worth it.
+_MOST_DISCARDED: Final = 65_536
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # untyped base
+    """Serves callers by threads, each from the moment on when its request's header is whole."""
+
+    tpool: Gate
+
+    def get_thread_pool(self) -> Gate:
+        """Called by gunicorn in the new process."""
+        return Gate(self.cfg.threads, self.app.caller_timeout, health=self.app.health_path)
+
+    def accept(self, *where: Any) -> None:
+        """Called by gunicorn with the listener last; older versions would await the first byte for ever."""
+        listener = where[-1]
+        try:
+            accepted, peer = listener.accept()
+        except OSError as error:
+            if error.errno not in _NOT_NOW:
+                raise
+            return
+        sock = CallerSocket.of(accepted, patience=self.app.caller_timeout)
+        self.nr_conns += 1
+        self.enqueue_req(TConn(self.cfg, sock, peer, listener.getsockname()))
+
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        """Called by gunicorn in a thread: whether the connection may be used again."""
+        keep = super().handle_request(req, conn)
+        return bool(keep) and _is_read(req.body, conn.sock)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called by gunicorn at SIGTERM."""
+        super().handle_exit(sig, frame)
+        self.tpool.stop_soon()
+
+
+def _is_read(body: Any, sock: CallerSocket) -> bool:
+    """Whether all of a request's body is read, or has come and is read now; nothing is waited for."""
+    sock.impatient = True
+    left = _MOST_DISCARDED
+    try:
+        while left > 0:
+            piece = body.read(8_192)
+            if not piece:
+                sock.owed = 0
+                return not getattr(body, "failed", False)
+            left -= len(piece)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, the connection ends
+        return False
+    finally:
+        sock.impatient = False
+    return False
