@@ -123,8 +123,8 @@ STATUS: list[Case] = [
     Case("mode-monitor-missing", Request(query="a=1"), replace(NOBODY, query="a=1"), {"mode": "monitor"}),
     Case(
         "mode-monitor-changes-nothing",
-        with_key(BAD, query=f"apikey={GOOD}&a=1"),
-        Reached(None, identity={}, query=f"apikey={GOOD}&a=1", hidden=False),
+        with_key(BAD, query=f"apikey={GOOD}&a=1", headers=(("X-Consumer-ID", "old-gateway"),)),
+        Reached(None, identity={"X-Consumer-ID": "old-gateway"}, query=f"apikey={GOOD}&a=1", hidden=False),
         {"mode": "monitor"},
     ),
     Case(
