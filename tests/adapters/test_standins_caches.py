@@ -246,11 +246,13 @@ def rest_urls(where: str, decorated: str) -> _Urls:
 
 @every_place
 @pytest.mark.parametrize("decorated", ["get", "dispatch"])
-@pytest.mark.parametrize("before", ["guarded", "alone"])
+@pytest.mark.parametrize("before", ["guarded", "open-by-default", "optional-by-default", "alone"])
 def test_a_cached_view_of_rest_framework_gives_nobody_the_page_of_another(
     django_site: FakeKeyService, where: str, decorated: str, before: str
 ) -> None:
     given = {"KEY_SERVICE": django_site, "KEY_LOCATIONS": LOCATIONS}
+    if before.endswith("by-default"):
+        given["DEFAULT_ACCESS"] = "public" if before.startswith("open") else "optional"
     with override_settings(
         ROOT_URLCONF=rest_urls(where, decorated),
         APIKEY_GUARD=given,
