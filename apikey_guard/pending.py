@@ -117,7 +117,9 @@ class Pending:
         :param access: the view's mark; None is a view without one.
         """
         self.marked = access
-        if access is None or not self.may_be_marked or _is_fault(self.said):
+        said = self.said
+        known = isinstance(said, Allow) and said.consumer is not None
+        if access is None or known or not self.may_be_marked or _is_fault(said):
             return
         if access != "required" and not is_canonical(self.path):
             return

@@ -140,8 +140,11 @@ def stand_for(request: GuardedRequest, pending: Pending) -> Allow | None:
     caller, credential = inside.get("_force_auth_user"), inside.get("_force_auth_token")
     if caller is None and credential is None:
         return None
+    marked = pending.marked
     pending.relax("public")
     decision = pending.settle()
+    # At the view its own mark is looked at, as ever.
+    pending.marked = marked
     if isinstance(decision, Deny) or not pending.may_be_marked:
         return None
     if isinstance(credential, Consumer):

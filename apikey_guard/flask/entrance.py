@@ -92,11 +92,17 @@ class Entrance:
         if guard.cors is not None:
             entered = self._readable(entered, guard.cors)
         app.wsgi_app = entered  # type: ignore[method-assign, assignment]  # as Flask documents it for middleware
-        preprocess, enter = app.preprocess_request, self._enter
+        preprocess, enter, arrive = app.preprocess_request, self._enter, self._arrive
 
         def preprocess_request(*context: Any) -> Any:
-            answered = enter()
-            return preprocess(*context) if answered is None else answered
+            answered: Any = enter()
+            if answered is None:
+                answered = preprocess(*context)
+                # Functions before the view may have changed what is asked for.
+                changing = app.before_request_funcs or app.url_value_preprocessors
+                if changing and answered is None:
+                    answered = arrive()
+            return answered
 
         # The step of Flask that begins a request inside its context and its error handling: ahead of
         # every function that the app or a blueprint registered, whenever it did, and for static
@@ -206,13 +212,42 @@ class Entrance:
         """
         current = request._get_current_object()  # type: ignore[attr-defined]  # the proxy is looked through once
         environ: Environ = current.environ
-        passed = environ.get(self._key)
+        passed: Any = environ.get(self._key)
         if passed.__class__ is not tuple:
             if passed is None:
                 # The request came around wsgi_app, and nobody has decided about it yet.
                 environ[self._key] = passed = self._decide(environ)
             if isinstance(passed, _Refused):
                 return self._respond(passed, current.url_rule)
+        rule, decision = current.url_rule, passed[1]
+        # As _looked_at(), but for the call that a hit does not need.
+        if (
+            passed[2] is not None
+            or rule is None
+            or current.method != passed[4]
+            or environ.get("PATH_INFO") != passed[3]
+            or environ.get("HTTP_HOST") != passed[5]
+            or self._views.scopes(rule.endpoint, passed[4])
+        ):
+            decision = self._looked_at(current, passed)
+            if isinstance(decision, _Refused):
+                return self._respond(decision, rule)
+        if request_allowed.receivers and environ.get(DECISION) is decision:
+            request_allowed.send(self._app, _async_wrapper=self._app.ensure_sync, decision=decision)
+        return None
+
+    def _arrive(self) -> Response | None:
+        """Look again at a request whose method is another one by now, or that no key has opened."""
+        current = request._get_current_object()  # type: ignore[attr-defined]  # as above
+        passed = current.environ[self._key]
+        if passed.__class__ is tuple and current.method == passed[4]:
+            return None
+        decision = self._looked_at(current, passed)
+        return self._respond(decision, current.url_rule) if isinstance(decision, _Refused) else None
+
+    def _looked_at(self, current: Request, passed: Passage) -> Allow | _Refused:
+        """What holds for a request that was let in, where it stands now and for the view that it has now."""
+        environ: Environ = current.environ
         _, decision, pending, path, method, host = passed
         moved = (
             environ.get("PATH_INFO", "") != path
@@ -222,21 +257,18 @@ class Entrance:
         if moved or pending is not None:
             looked = self._look_again(current, Passage(*passed), moved=moved)
             if isinstance(looked, _Refused):
-                return self._respond(looked, current.url_rule)
+                return looked
             decision = looked
-        if environ.get(DECISION) is not decision:
-            return None  # mode monitor or off
         rule = current.url_rule
-        if rule is not None:
+        # Modes ``monitor`` and ``off`` leave no decision of ours on the request.
+        if rule is not None and environ.get(DECISION) is decision:
             scopes = self._views.scopes(rule.endpoint, current.method)
             deny = self._guard.require(environ, scopes) if scopes else None
             # A preflight that was handed on: Flask answers it, and no function of the view does.
             answered = deny is not None and _answers_options(rule) and self._guard.is_preflight(environ)
             if deny is not None and not answered:
-                return self._respond(self._refuse(environ, _path(environ), deny), rule)
-        if request_allowed.receivers:
-            request_allowed.send(self._app, _async_wrapper=self._app.ensure_sync, decision=decision)
-        return None
+                return self._refuse(environ, _path(environ), deny)
+        return decision
 
     def _look_again(self, current: Request, passage: Passage, *, moved: bool) -> Allow | _Refused:
         """What holds at the view, where it is not the one, or not the place, that was decided about."""
@@ -250,6 +282,9 @@ class Entrance:
         decision = anew.settle()
         if isinstance(decision, Deny):
             return self._refuse(environ, place.path, decision)
+        path = environ.get("PATH_INFO", "")
+        pending = None if decision.consumer is not None else anew
+        environ[self._key] = Passage(self._guard, decision, pending, path, place.method, place.host)
         return decision
 
     def _respond(self, refused: _Refused, rule: Rule | None) -> Response:

@@ -15,14 +15,15 @@ from django.apps import apps  # isort: skip
 from django.test import Client
 from django.test.utils import override_settings
 from django.urls import path
+from django.utils.module_loading import import_string
 from rest_framework.exceptions import PermissionDenied  # type: ignore[import-untyped]
 from rest_framework.permissions import IsAuthenticated  # type: ignore[import-untyped]
 from rest_framework.response import Response  # type: ignore[import-untyped]
-from rest_framework.test import APIRequestFactory, force_authenticate  # type: ignore[import-untyped]
+from rest_framework.test import APIClient, APIRequestFactory, force_authenticate  # type: ignore[import-untyped]
 from rest_framework.views import APIView  # type: ignore[import-untyped]
 
 from apikey_guard import Consumer
-from apikey_guard.django.drf import ApiKeyAuthentication, HasScopes
+from apikey_guard.django.drf import ApiKeyAuthentication, ConsumerUser, HasScopes
 from apikey_guard.testing import FakeKeyService
 
 KEY = "KCANARY-good"
@@ -161,3 +162,62 @@ def test_scopes_are_those_of_the_forced_consumer(token: object, status: int) -> 
     request = APIRequestFactory().get("/scoped/")
     force_authenticate(request, user="somebody", token=token)
     assert Scoped.as_view()(request).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("target", "user", "token", "expected"),
+    [
+        ("/scoped/", "somebody", Consumer(id="9", scopes=frozenset({"read"})), (200, "9")),
+        ("/scoped/", None, Consumer(id="9", scopes=frozenset({"read"})), (200, "9")),
+        ("/fixed/", "somebody", Consumer(id="9", scopes=frozenset({"read"})), (403, None)),
+        ("/things/", ConsumerUser(Consumer(id="9"), "9"), Consumer(id="9"), (200, "9")),
+        ("/scoped/", "somebody", None, (403, None)),
+        ("/scoped/", None, None, (401, None)),
+    ],
+)
+def test_the_client_of_rest_framework_stands_for_authentication_behind_the_middleware_too(
+    keys: FakeKeyService, target: str, user: object, token: Consumer | None, expected: tuple[int, str | None]
+) -> None:
+    client = APIClient()
+    if user is not None or token is not None:
+        client.force_authenticate(user=user, token=token)
+    with override_settings(MIDDLEWARE=[django_adapter.GUARD]):
+        response = client.get(target)
+    assert (response.status_code, response.json().get("auth")) == expected
+    assert keys.calls == 0
+
+
+@pytest.mark.parametrize("header", ["_force_auth_user", "X-Force-Auth-User", "force-auth-token"])
+def test_nobody_outside_can_stand_for_authentication(header: str) -> None:
+    with override_settings(MIDDLEWARE=[django_adapter.GUARD]):
+        response = Client().get(f"/things/?{header}=admin", headers={header: "admin"})
+    assert response.status_code == 401
+
+
+@BEHIND
+def test_the_browsable_api_shows_a_view_whose_other_methods_lack_a_scope(middleware: list[str]) -> None:
+    renderers = ["rest_framework.renderers.BrowsableAPIRenderer"]
+
+    class Browsable(Scoped):
+        renderer_classes = [import_string(name) for name in renderers]  # noqa: RUF012
+
+        def post(self, request: Any) -> Any:
+            return Response({})
+
+    class Here:
+        urlpatterns = [path("browsable/", Browsable.as_view())]  # noqa: RUF012
+
+    given = {"MIDDLEWARE": middleware, "ROOT_URLCONF": Here, "TEMPLATES": TEMPLATES}
+    apps_too = ["apikey_guard.django", "rest_framework"]
+    with override_settings(**given, INSTALLED_APPS=apps_too):
+        response = Client().get("/browsable/", headers={"apikey": KEY, "accept": "text/html"})
+    assert response.status_code == 200
+
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]

@@ -371,3 +371,34 @@ def test_a16_what_a_base_needs_its_heirs_need_too() -> None:
     app.add_url_rule("/heir", view_func=Heir.as_view("heir"))
     client = app.test_client()
     assert [client.get("/heir", headers={"apikey": key}).status_code for key in (GOOD, WRITER)] == [403, 200]
+
+
+# -- functions before the view -------------------------------------------------------------------------
+
+
+def test_a16_a_function_before_the_view_carries_no_mark_to_another_method_or_view() -> None:
+    site = App(changing(nothing))
+
+    @site.app.before_request
+    def override() -> None:
+        flask.request.method = flask.request.headers.get("X-Late-Method", flask.request.method)
+        late = flask.request.headers.get("X-Late-View")
+        if late:
+            flask.request.url_rule = next(site.app.url_map.iter_rules(late))
+
+    assert site.get("/item") == (200, "get for nobody")
+    assert site.get("/item", X_Late_Method="DELETE") == REFUSED
+    assert site.get("/item", X_Late_Method="PUT", apikey=GOOD) == (403, "")
+    assert site.get("/item", X_Late_Method="PUT", apikey=WRITER) == (200, "put for 7")
+    assert site.get("/open", X_Late_View="orders") == REFUSED
+    assert site.get("/open", X_Late_View="orders", apikey=GOOD) == (200, "orders for 42")
+    assert site.get("/open", X_Late_View="other") == (200, "other for nobody")
+
+
+def test_k02_what_is_kept_of_a_request_shows_no_key() -> None:
+    seen: list[str] = []
+    site = App(changing(lambda environ: seen.append(repr(environ))))
+    for path, key in (("/open", BAD), ("/maybe", GOOD), ("/orders", GOOD), ("/orders", BAD)):
+        site.get(path, apikey=key)
+    assert len(seen) == 3
+    assert "KCANARY" not in "".join(seen)
