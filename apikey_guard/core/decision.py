@@ -193,8 +193,12 @@ class Policy:
         above, _, name = path.rpartition("/")
         below = self._rules_below.get(above)
         if below is not None and ((name.isalnum() and name.isascii()) or is_simple_name(name)):
-            if len(path) <= _REMEMBERED_LENGTH:
-                _remember(self.plain_rules, path, below)
+            # As _remember, written out: on a path that is new, this is all there is.
+            rules = self.plain_rules
+            if len(rules) >= _REMEMBERED_PATHS:
+                rules.clear()
+            if len(name) <= _REMEMBERED_LENGTH:
+                rules[path] = below
             return below
         place = self._table.simple(path) if self._readings_matter else self._table.literal(path)
         if place is None:
@@ -213,11 +217,6 @@ class Policy:
         if self._readings_matter and hides_specials(raw_target(environ)):
             return self._strictest(path, environ)
         return rule
-
-    def agrees(self, path: str, environ: Environ) -> bool:
-        """Whether a request leads to the same rule, whoever reads it: then its path means one thing here."""
-        places = self._places(path, environ)
-        return places is not None and len(set(map(id, self._chosen(path, places, environ)))) == 1
 
     def _is_odd(self, environ: Environ) -> bool:
         """Whether method or host can be read in several ways, where rules depend on them."""

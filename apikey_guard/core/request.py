@@ -21,7 +21,7 @@ _METHOD_HEADERS: Final = (
 )
 # Express' method-override, Laravel and Jersey read the first in the query, too; recipes for Flask the rest.
 _METHOD_PARAMETERS: Final = frozenset({"_method", "__method__", "__method_override__"})
-_MAYBE_PARAMETER: Final = re.compile(r"_method|%(?:5f|4d|6d)", re.IGNORECASE)
+_MAYBE_PARAMETER: Final = re.compile("_method|%", re.IGNORECASE)
 _ABSOLUTE: Final = re.compile(r"[^/?#]*:")
 
 
@@ -83,7 +83,8 @@ def overrides(environ: Mapping[str, object]) -> Collection[str]:
             methods.update(each.strip().upper() for each in value.split(","))
     query = environ.get("QUERY_STRING")
     if isinstance(query, str) and _MAYBE_PARAMETER.search(query):
-        for name, value in parse_qsl(query, keep_blank_values=True):
+        # Some take a semicolon for an ampersand.
+        for name, value in parse_qsl(query.replace(";", "&"), keep_blank_values=True):
             if name.lower() in _METHOD_PARAMETERS:
                 methods.add(value.strip().upper())
     return methods

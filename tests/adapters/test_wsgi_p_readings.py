@@ -328,8 +328,11 @@ OVERRIDES = [
         for value in ("DELETE", "delete", " Delete", "GET, DELETE")
     ),
     {"headers": (("X-Method", "DELETE"),)},
+    {"headers": (("X-HTTP-Method-Override", "GET"), ("X-HTTP-Method-Override", "DELETE"))},
     {"query": "?_method=DELETE"},
     {"query": "?a=b&%5Fmethod=delete"},
+    {"query": "?_m%65thod=d%65lete"},
+    {"query": "?a=b;_method=DELETE"},
     {"query": "?_method=PUT&_method=DELETE"},
     {"query": "?__METHOD_OVERRIDE__=DELETE"},
 ]
@@ -351,7 +354,7 @@ def test_p05_an_override_is_another_reading_of_the_method(how: dict[str, object]
         assert asked(guarded, "/items/1" + query, GOOD, method=method, headers=headers) == PASSED
         # What is behind may still be meant to read it.
         for name, value in headers:  # type: ignore[attr-defined]  # pairs
-            assert guarded.app.last.environ["HTTP_" + name.upper().replace("-", "_")] == value
+            assert value in guarded.app.last.environ["HTTP_" + name.upper().replace("-", "_")]
 
 
 def test_p05_an_override_opens_nothing() -> None:

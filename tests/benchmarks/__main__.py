@@ -15,6 +15,7 @@ BENCHMARKS = (
     "memory",
     "storm",
     "outage",
+    "routes",
     "json_body_hit",
     "flask_hit",
     "django_hit",
