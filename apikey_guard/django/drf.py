@@ -134,8 +134,11 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped
         if isinstance(begun, Allow):
             let_in(request, guard, begun, None)
             return None
+        if begun.said.__class__ is Deny and begun.said.reason is Reason.PREFLIGHT:
+            # What REST framework answers is the project's: it says itself who may read it.
+            begun.relax("public")
         # Nothing presented is for the other authenticators and the permissions to judge.
-        if begun.rule.access == "required" or begun.is_by_default:
+        elif begun.rule.access == "required" or begun.is_by_default:
             begun.relax("optional")
         note(request, guard, Allow(), begun)
         return begun
@@ -152,7 +155,7 @@ def _error_for(guard: Guard, request: GuardedRequest, deny: Deny) -> APIExceptio
     """The exception by which REST framework refuses what the guard does."""
     rejection = guard.reject(deny, request.META, request.path_info)
     forget(request)
-    if rejection.status == 401:
+    if rejection.status in {204, 401}:
         return AuthenticationFailed(rejection.detail or None, rejection.reason.value)
     retry = rejection.status in {429, 503}
     return _Refused(rejection, whole_seconds(deny.retry_after) if retry else None)

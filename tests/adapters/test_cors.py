@@ -19,12 +19,16 @@ from tests.harness.guarded import Guarded
 from tests.harness.origin import Origin
 
 from django.apps import apps  # isort: skip
+from asgiref.sync import async_to_sync
 from django.http import HttpResponse
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 from django.urls import path as url
+from rest_framework.permissions import IsAuthenticated  # type: ignore[import-untyped]  # no stubs
+from rest_framework.views import APIView  # type: ignore[import-untyped]  # no stubs
 
 from apikey_guard.django import require_scopes
+from apikey_guard.django.drf import ApiKeyAuthentication
 
 PAGE = "https://app.example"
 OTHER = "https://other.example"
@@ -379,20 +383,52 @@ def orders(request: Any) -> HttpResponse:
     return HttpResponse("orders")
 
 
-urlpatterns = [url("orders", orders), url("scoped", require_scopes("w")(orders))]
+class Open(APIView):  # type: ignore[misc]  # untyped base
+    """Open to all."""
+
+    authentication_classes = [ApiKeyAuthentication]  # noqa: RUF012 - as REST framework has it
+
+
+class Closed(Open):
+    permission_classes = [IsAuthenticated]  # noqa: RUF012
+
+
+urlpatterns = [
+    url("orders", orders),
+    url("scoped", require_scopes("w")(orders)),
+    url("open", Open.as_view()),
+    url("closed", Closed.as_view()),
+]
+
+
+async def send_async(method: str, target: str, headers: dict[str, str]) -> Any:
+    return await AsyncClient(headers=headers).generic(method, target)
+
+
 CORS_LAYER = "corsheaders.middleware.CorsMiddleware"
 
 
 @pytest.fixture
 def send() -> Callable[..., Any]:
-    def send(target: str, method: str = "GET", *, outside: tuple[str, ...] = (), **headers: str) -> Any:
+    def send(
+        target: str,
+        method: str = "GET",
+        *,
+        outside: tuple[str, ...] = (),
+        inside: bool = True,
+        asynchronous: bool = False,
+        **headers: str,
+    ) -> Any:
         with override_settings(
             APIKEY_GUARD={"KEY_SERVICE": FakeKeyService([GOOD]), "CORS_ORIGINS": [PAGE]},
             ROOT_URLCONF=__name__,
-            MIDDLEWARE=[*outside, django_adapter.GUARD],
+            MIDDLEWARE=[*outside, *([django_adapter.GUARD] if inside else [])],
+            REST_FRAMEWORK={"UNAUTHENTICATED_USER": None},
             CORS_ALLOWED_ORIGINS=[PAGE, OTHER],
         ):
             try:
+                if asynchronous:
+                    return async_to_sync(send_async)(method, target, headers)
                 return Client(headers=headers).generic(method, target)
             finally:
                 apps.get_app_config("apikey_guard").guard.close()  # type: ignore[attr-defined]  # our AppConfig
@@ -400,18 +436,23 @@ def send() -> Callable[..., Any]:
     return send
 
 
+both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+@both
 @pytest.mark.parametrize(("path", "key", "status"), [("/orders", None, 401), ("/scoped", GOOD, 403)])
 def test_django_refusals_can_be_read(
-    send: Callable[..., Any], path: str, key: str | None, status: int
+    send: Callable[..., Any], path: str, key: str | None, status: int, asynchronous: bool
 ) -> None:
-    response = send(path, Origin=PAGE, **({"apikey": key} if key else {}))
+    response = send(path, asynchronous=asynchronous, Origin=PAGE, **({"apikey": key} if key else {}))
     assert (response.status_code, response[ALLOW], response["Vary"]) == (status, PAGE, "Origin")
     assert json.loads(response.content)["status"] == status
 
 
-def test_django_preflights_are_answered(send: Callable[..., Any]) -> None:
-    for path in ("/orders", "/scoped", "/nowhere"):
-        response = send(path, "OPTIONS", **ASKS)
+@both
+def test_django_preflights_are_answered(send: Callable[..., Any], asynchronous: bool) -> None:
+    for path in ("/orders", "/scoped", "/nowhere", "/closed"):
+        response = send(path, "OPTIONS", asynchronous=asynchronous, **ASKS)
         assert (response.status_code, response.content) == (204, b"")
         assert "Content-Length" not in response
         assert {name: [response[name]] for name in ANSWER} == ANSWER
@@ -428,3 +469,11 @@ def test_a_cors_layer_of_django_and_the_guard_never_both(send: Callable[..., Any
 def test_django_answers_of_views_are_not_touched(send: Callable[..., Any]) -> None:
     response = send("/orders", Origin=PAGE, apikey=GOOD)
     assert (response.status_code, response.get(ALLOW), response.get("Vary")) == (200, None, None)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/open", 200), ("/closed", 401), ("//closed", 404)])
+def test_what_rest_framework_answers_alone_is_its_own(
+    send: Callable[..., Any], path: str, status: int
+) -> None:
+    response = send(path, "OPTIONS", inside=False, **ASKS)
+    assert (response.status_code, response.get(ALLOW)) == (status, None)
