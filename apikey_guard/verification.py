@@ -296,6 +296,8 @@ class Verifications:
             elif isinstance(answer, VerificationError):
                 # The traceback would keep the key service's frames, and the credential in them, alive.
                 outcome = answer.with_traceback(None)
+            elif isinstance(answer, asyncio.CancelledError | GeneratorExit) and verification.turn is not None:
+                outcome = Overloaded("closed")  # the caller's event loop ended: nobody's failure
             else:
                 logger.error("the key service raised %s: counted as unavailable", type(answer).__name__)
             self._tell_breaker(verification, outcome)

@@ -121,10 +121,12 @@ class HttpKeyService:
         pid = os.getpid()
         transport = self._transports.get(pid)
         if transport is None:
-            inherited = [self._transports.pop(other) for other in list(self._transports) if other != pid]
+            others = [number for number in list(self._transports) if number != pid]
+            inherited = [self._transports.pop(number, None) for number in others]
             transport = self._transports.setdefault(pid, self._new_transport())
             for other in inherited:
-                other.abandon()
+                if other is not None:
+                    other.abandon()
         return transport
 
     def _warn_of_redirect(self, answer: KeyAnswer) -> None:

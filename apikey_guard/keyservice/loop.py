@@ -9,7 +9,7 @@ import threading
 from collections.abc import Coroutine
 from typing import TypeVar
 
-from apikey_guard.errors import KeyServiceUnavailable
+from apikey_guard.errors import KeyServiceUnavailable, Overloaded
 
 T = TypeVar("T")
 
@@ -39,8 +39,14 @@ class OwnLoop:
         """What the coroutine returns or raises. Called from threads without a loop.
 
         :raises KeyServiceUnavailable: it took too long.
+        :raises Overloaded: the system gives no thread for the loop.
         """
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._running())
+        try:
+            loop = self._running()
+        except BaseException:
+            coroutine.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
         try:
             return future.result(self._timeout)
         except TimeoutError:
@@ -62,7 +68,12 @@ class OwnLoop:
         with self._making:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                threading.Thread(target=_serve, args=(loop,), name="apikey-guard-loop", daemon=True).start()
+                thread = threading.Thread(target=_serve, args=(loop,), name="apikey-guard-loop", daemon=True)
+                try:
+                    thread.start()
+                except (RuntimeError, MemoryError):
+                    loop.close()
+                    raise Overloaded("no_thread") from None
                 self._loop = loop
             return self._loop
 

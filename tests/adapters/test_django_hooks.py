@@ -173,14 +173,18 @@ def run(folder: Path, *names: str, **environ: str) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.parametrize("hook", ["plain", "service", "awaited"])
 @pytest.mark.parametrize(
-    ("base", "database", "atomic"),
+    ("hook", "base", "database", "atomic"),
     [
-        pytest.param("TestCase", "memory", "0", id="TestCase"),
-        pytest.param("TestCase", "file", "1", id="TestCase, a file, atomic requests"),
-        pytest.param("TransactionTestCase", "file", "0", id="TransactionTestCase, a file"),
-        pytest.param("TransactionTestCase", "memory", "1", id="TransactionTestCase, atomic requests"),
+        pytest.param("plain", "TestCase", "memory", "0", id="TestCase"),
+        pytest.param("plain", "TestCase", "file", "1", id="TestCase, a file, atomic requests"),
+        pytest.param("plain", "TransactionTestCase", "file", "0", id="TransactionTestCase, a file"),
+        pytest.param(
+            "plain", "TransactionTestCase", "memory", "1", id="TransactionTestCase, atomic requests"
+        ),
+        pytest.param("service", "TestCase", "memory", "0", id="an object"),
+        pytest.param("awaited", "TestCase", "memory", "0", id="async, TestCase"),
+        pytest.param("awaited", "TransactionTestCase", "file", "1", id="async, TransactionTestCase, a file"),
     ],
 )
 def test_a_test_case_finds_the_keys_that_it_made(

@@ -281,6 +281,22 @@ def test_c07_where_no_thread_can_be_started_a_hit_is_served() -> None:
         assert guard.stats()["verifications_under_way"] == 0
 
 
+def test_c07_where_no_thread_can_be_started_for_a_loop_the_caller_is_told() -> None:
+    real = threading.Thread.start
+
+    def start(self: threading.Thread) -> None:
+        if self.name == "apikey-guard-loop":
+            raise RuntimeError("can't start new thread")
+        real(self)
+
+    with Guard(key_service=Seen().awaited) as guard:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            assert str(guard.check(environ(BAD), "/").reason) == "overloaded"
+        assert check(guard)
+        assert guard.stats()["verifications_under_way"] == 0
+
+
 def _refuse(self: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 

@@ -322,6 +322,34 @@ def test_refresh_runs_in_the_background_and_once() -> None:
         assert guarded.keys.calls == 2
 
 
+def test_while_a_refresh_runs_the_verdict_is_simply_fresh() -> None:
+    with Guarded() as guarded:
+        guarded.status()
+        guarded.clock.advance(59.9)
+        guarded.keys.hold()
+        freshness = []
+        for _ in range(4):
+            guarded.status()
+            freshness.append(str(guarded.app.seen[-1].environ["apikey_guard.decision"].freshness))  # type: ignore[attr-defined]  # an Allow
+        assert freshness == ["refresh", "fresh", "fresh", "fresh"]
+        guarded.clock.advance(0.2)
+        guarded.keys.revoke(GOOD)
+        guarded.keys.release()
+        settle(guarded.guard)
+        assert guarded.code() == ALLOWED  # as the answer was when it was asked
+        assert guarded.keys.calls == 2
+
+
+def test_a_refresh_that_does_not_end_serves_no_longer_than_the_ttl() -> None:
+    with Guarded(stale_if_error=0, validator_timeout=0.2) as guarded:
+        guarded.status()
+        guarded.clock.advance(59.9)
+        guarded.keys.hold()
+        assert guarded.code() == ALLOWED
+        guarded.clock.advance(0.2)
+        assert guarded.code() == UNAVAILABLE
+
+
 def test_a_failed_refresh_is_not_tried_again_at_once() -> None:
     with Guarded() as guarded:
         guarded.status()
