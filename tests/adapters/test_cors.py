@@ -402,7 +402,7 @@ urlpatterns = [
 
 
 async def send_async(method: str, target: str, headers: dict[str, str]) -> Any:
-    return await AsyncClient(headers=headers).generic(method, target)
+    return await AsyncClient().generic(method, target, headers=headers)
 
 
 CORS_LAYER = "corsheaders.middleware.CorsMiddleware"
