@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from apikey_guard.core.decision import Question, Rule, lacking
 from apikey_guard.core.extraction import Ambiguous
 from apikey_guard.core.model import NO_SCOPES, Allow, Decision, Deny, Reason, Rejection
-from apikey_guard.core.paths import is_canonical
+from apikey_guard.core.paths import keeps_its_segments
 from apikey_guard.core.routing import Access
 from apikey_guard.telling import fault
 
@@ -112,7 +112,7 @@ class Pending:
     def relax(self, access: Access | None) -> None:
         """Let the mark of the app's own view count, whatever the route says.
 
-        A mark that asks for less counts under a canonical path only.
+        A mark that asks for less counts only where the path has the same segments for everybody.
 
         :param access: the view's mark; None is a view without one.
         """
@@ -121,7 +121,7 @@ class Pending:
         known = isinstance(said, Allow) and said.consumer is not None
         if access is None or known or not self.may_be_marked or _is_fault(said):
             return
-        if access != "required" and not is_canonical(self.path):
+        if access != "required" and not keeps_its_segments(self.path):
             return
         try:
             self.said = self._said_with(access)

@@ -65,6 +65,30 @@ def is_canonical(path: str) -> bool:
     )
 
 
+def keeps_its_segments(path: str) -> bool:
+    """Whether a path has the same segments for everybody, though one of their names may be read otherwise.
+
+    ``/tags/c#`` is ``/tags/c`` to some, but nobody takes it for a path elsewhere.
+
+    :param path: as in :func:`is_canonical`.
+    """
+    if is_canonical(path):
+        return True
+    if path[:1] != "/" or not is_readable(path):
+        return False
+    try:
+        # The last slash stands for no segment.
+        return all(
+            _is_name(form.text) for name in path[1:].removesuffix("/").split("/") for form in forms(name, 0)
+        )
+    except TooManyReadings:
+        return False
+
+
+def _is_name(text: str) -> bool:
+    return text not in {"", ".", ".."} and "/" not in text and "\\" not in text
+
+
 def folded(name: str) -> str:
     """A segment as servers that ignore letter case compare it; Windows drops dots and blanks at its end."""
     if name.isascii():

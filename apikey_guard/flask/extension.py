@@ -84,8 +84,8 @@ class ApiKeyGuard:
         """Let everybody in: the key service is never asked, a key that is sent is removed.
 
         Works on view functions, view classes, their methods and whole blueprints, on either side of
-        ``@app.route``. Only a canonical path can be public. A view that wants to know who calls,
-        if anybody, is :meth:`optional`.
+        ``@app.route``. A path whose segments are not the same for everybody is not public. A view
+        that wants to know who calls, if anybody, is :meth:`optional`.
         """
         put(marked, Mark("public"))
         return marked

@@ -180,9 +180,37 @@ def test_an_optional_view_takes_nobody_or_a_valid_key(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["//health", "/health;x", "/x/../health", "/health%00"])
-def test_p01_a_public_view_is_public_under_its_canonical_path_only(site: Site, path: str) -> None:
+def test_p01_a_public_view_is_public_under_its_own_path_only(site: Site, path: str) -> None:
     site.app.get("/health")(site.guard.public(site.view("health")))
     assert site.status(path) == 401
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/tags/c%23", 200),
+        ("/tags/a;b", 200),
+        ("/tags/100%25", 200),
+        ("/tags/what%3F", 200),
+        ("/tags/a%2Fb", 200),
+        ("/tags/a%09b", 200),
+        ("//tags/c%23", 401),
+        ("/tags//c", 401),
+        ("/tags/..;/c", 401),
+        ("/tags/%252e%252e", 401),
+        ("/tags/x%5C..", 401),
+        ("/tags/%3Bx", 401),
+        ("/tags/%23", 401),
+        ("/tags/%C0%AF", 401),
+        ("/tags/%" + "25" * 50, 401),
+    ],
+)
+def test_p01_a_public_view_is_public_where_everybody_sees_its_segments(
+    site: Site, target: str, status: int
+) -> None:
+    site.app.get("/tags/<path:name>")(site.guard.public(lambda name: "ok"))
+    answer = site.app.test_client().get(target)
+    assert answer.status_code == status
 
 
 def test_p02_the_mount_does_not_make_a_view_public(site: Site) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apikey_guard import Route, SettingsError
-from apikey_guard.core.paths import hides_specials, is_canonical
+from apikey_guard.core.paths import hides_specials, is_canonical, keeps_its_segments
 from apikey_guard.core.request import request_host
 from apikey_guard.core.routing import duplicate_routes, routes_alike
 from apikey_guard.core.table import RouteTable
@@ -50,6 +50,31 @@ def test_canonical(path: str) -> None:
 @pytest.mark.parametrize("path", ODD.values(), ids=ODD)
 def test_not_canonical(path: str) -> None:
     assert not is_canonical(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "keeps"),
+    [
+        *((path, True) for path in CANONICAL.values()),
+        ("/a;b/c", True),
+        ("/a/c#/", True),
+        ("/100%", True),
+        ("/a\tb", True),
+        ("//a", False),
+        ("/a//b", False),
+        ("/;x", False),
+        ("/a/..;x/b", False),
+        ("/%2e%2e/a", False),
+        ("/a%2fb", False),
+        ("/a\\b", False),
+        ("/\x00", False),
+        ("/a\ufffd", False),
+        ("a", False),
+        ("", False),
+    ],
+)
+def test_a_path_may_keep_its_segments_whoever_reads_it(path: str, keeps: bool) -> None:
+    assert keeps_its_segments(path) is keeps
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Iterator
 
-TARGETS = int(os.environ.get("FUZZ_TARGETS", "1500"))
+TARGETS = int(os.environ.get("FUZZ_TARGETS", "600"))
 SEED = int(os.environ.get("FUZZ_SEED", "7"))
 
 _STARTS = ("/", "/", "/", "//", "/open/", "/moved/", "/;x/", "/.//", "http://h/", "http://h//", "")

@@ -89,7 +89,7 @@ def test_p01_what_a_router_takes_for_a_protected_path_is_protected(router: str, 
     with ROUTERS[router]() as app:
         reached = compared(app, f"{router} {raw}", raw)
     # The judge has something to judge.
-    assert reached > 100
+    assert reached > 20
 
 
 def compared(app: WSGIApplication, salt: str, raw: str | None) -> int:
