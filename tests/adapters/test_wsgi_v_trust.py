@@ -332,6 +332,7 @@ def test_while_a_refresh_runs_the_verdict_is_simply_fresh() -> None:
             guarded.status()
             freshness.append(str(guarded.app.seen[-1].environ["apikey_guard.decision"].freshness))  # type: ignore[attr-defined]  # an Allow
         assert freshness == ["refresh", "fresh", "fresh", "fresh"]
+        guarded.keys.wait_for_calls(2)
         guarded.clock.advance(0.2)
         guarded.keys.revoke(GOOD)
         guarded.keys.release()
