@@ -30,6 +30,8 @@ from tests.adapters.expectations import (
     with_key,
 )
 
+OPT_IN = {"default_access": "public", "routes": [Route("/api/*")]}
+OPTIONAL = {"routes": [Route("/*", access="optional")]}
 MULTIPART = (
     b'--b\r\nContent-Disposition: form-data; name="apikey"\r\n\r\nKCANARY-good\r\n'
     b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--b--\r\n'
@@ -105,6 +107,43 @@ PATHS: list[Case] = [
     ),
     Case("p01-bytes-public-anyhow", Request(b"/\xff"), NOBODY, {"routes": [Route("/*", access="public")]}),
     Case("p01-bytes-with-a-key", with_key(path=b"/\xff"), BY_42),
+    *(
+        Case(f"p01-open-by-default-{name}", request, expect, OPT_IN)
+        for name, request, expect in (
+            ("a-route", Request("/api/x"), MISSING),
+            ("a-route-with-a-bad-key", with_key(BAD, "/api/x"), INVALID),
+            ("a-route-with-a-key", with_key(path="/api/x"), BY_42),
+            ("a-route-by-two-slashes", Request("//api/x"), MISSING),
+            ("a-route-by-dots", Request("/x/../api/x"), MISSING),
+            ("a-route-in-capitals", Request("/API/x"), MISSING),
+            ("a-route-with-a-parameter", Request("/api;x=y/x"), MISSING),
+        )
+    ),
+    *(
+        Case(f"p01-optional-by-default-{name}", request, expect, {"default_access": "optional"})
+        for name, request, expect in (
+            ("nobody", Request("/things"), replace(NOBODY, identity={"X-Anonymous-Consumer": "true"})),
+            ("bad", with_key(BAD), INVALID),
+            ("empty", with_key(""), MISSING),
+            ("good", with_key(), BY_42),
+        )
+    ),
+    *(
+        Case(
+            f"a12-optional-empty-in-{name}",
+            request,
+            replace(MISSING, headers={}),
+            {**OPTIONAL, "key_locations": [place]},
+        )
+        for name, place, request in (
+            ("a-header", "header:apikey", Request(headers=(("apikey", ""),))),
+            ("the-query", "query:apikey", Request(query="apikey=")),
+            ("the-query-bare", "query:apikey", Request(query="a=1&apikey")),
+            ("a-cookie", "cookie:apikey", Request(headers=(("Cookie", "apikey="),))),
+            ("authorization", "authorization:Key", Request(headers=(("Authorization", "Key "),))),
+            ("a-form", "body:apikey", with_form(b"a=1&apikey=")),
+        )
+    ),
     Case("p02-mount-is-no-path", Request("/admin", mount="/public"), MISSING, PUBLIC),
     Case(
         "p02-path-below-a-mount",

@@ -413,6 +413,8 @@ def test_methods_of_classes_ask_for_themselves(
 ) -> None:
     assert tuple(ask(target, headers, "POST")[0] for headers in PRESENTED) == expected
     assert ask(target, {})[0] == 200
+    shown = ask(target, {"apikey": WRITER}, "POST")[1]
+    assert shown.startswith(f"7 {BEGINNING}"), "who calls, and what tells callers apart"
 
 
 def test_a_key_in_the_body_is_found_by_what_asks_for_it(keys: FakeKeyService) -> None:
