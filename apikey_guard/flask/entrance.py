@@ -245,6 +245,32 @@ class Entrance:
         decision = self._looked_at(current, passed)
         return self._respond(decision, current.url_rule) if isinstance(decision, _Refused) else None
 
+    def insist(self, scopes: frozenset[str]) -> None:
+        """Look at the key of the current request once more: the mark that asks for it may be out of sight.
+
+        :raises ApiKeyRejected: there is no valid key, or its consumer lacks one of these scopes.
+        """
+        environ: Environ = request.environ
+        passed: Any = environ.get(self._key)
+        # A test may have made the context, and nobody has let the request in; or modes refuse nothing.
+        if passed is None or isinstance(passed, _Refused) or environ.get(DECISION) is not passed[1]:
+            return
+        pending: Pending | None = passed[2]
+        path = _path(environ)
+        deny: Deny | None = None
+        if pending is not None and pending.may_be_marked:
+            place = Place(path, request.method, environ.get("HTTP_HOST"))
+            decision = pending.again(place, "required").settle()
+            if isinstance(decision, Deny):
+                deny = decision
+            elif decision.consumer is not None:
+                environ[self._key] = Passage(*passed)._replace(decision=decision, pending=None)
+        deny = deny or self._guard.require(environ, scopes)
+        if deny is not None:
+            refused = self._refuse(environ, path, deny)
+            request_denied.send(self._app, _async_wrapper=self._app.ensure_sync, decision=deny)
+            raise rejected(refused.deny, refused.rejection)
+
     def _looked_at(self, current: Request, passed: Passage) -> Allow | _Refused:
         """What holds for a request that was let in, where it stands now and for the view that it has now."""
         environ: Environ = current.environ

@@ -11,10 +11,10 @@ from flask import Flask, request
 from werkzeug.local import LocalProxy
 
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
-from apikey_guard.core.model import Consumer, Decision
+from apikey_guard.core.model import NO_SCOPES, Consumer, Decision
 from apikey_guard.flask.commands import make_commands
 from apikey_guard.flask.entrance import Entrance
-from apikey_guard.flask.marks import OPENS, Mark, name_of, put
+from apikey_guard.flask.marks import ENTRANCE, OPENS, Mark, checked, name_of, put
 from apikey_guard.guard import CONSUMER, DECISION, Guard
 from apikey_guard.settings import DEFAULTS, load_settings
 from apikey_guard.settings_sources import PREFIX, from_text
@@ -75,7 +75,7 @@ class ApiKeyGuard:
             guard = Guard(settings, clock=self._clock)
         app.extensions[EXTENSION] = guard
         self._guards.add(guard)
-        Entrance(app, guard, self._clock)
+        app.extensions[ENTRANCE] = Entrance(app, guard, self._clock)
         app.cli.add_command(make_commands(app, guard))
 
     # -- marks ---------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class ApiKeyGuard:
         For apps that guard some views only; anywhere else a view needs a key unless it is opened.
         """
         put(marked, Mark("required"))
-        return marked
+        return checked(marked, NO_SCOPES)
 
     def require_scopes(self, *scopes: str) -> Callable[[Marked], Marked]:
         """Refuse, with 403, a valid key that lacks one of these scopes.
@@ -124,7 +124,7 @@ class ApiKeyGuard:
 
         def decorate(marked: Marked) -> Marked:
             put(marked, Mark("required", frozenset(scopes)))
-            return marked
+            return checked(marked, frozenset(scopes))
 
         return decorate
 

@@ -1,15 +1,20 @@
 """Marks on views: what a view says about itself, found again however it was registered.
 
-A mark is an attribute of the object that was decorated and nothing is wrapped, so it does not
-matter on which side of ``@app.route`` the decorator stands (threat A-16).
+A mark is an attribute of the object that was decorated, so it does not matter on which side of
+``@app.route`` the decorator stands (threat A-16). What asks for a key looks when it is called, too:
+a decorator in between may hide the mark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
+from inspect import iscoroutinefunction
 from types import FunctionType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+from flask import current_app, has_request_context
 
 from apikey_guard.core.model import NO_SCOPES
 from apikey_guard.core.routing import Access
@@ -17,6 +22,10 @@ from apikey_guard.core.routing import Access
 if TYPE_CHECKING:
     from flask import Flask
 
+Target = TypeVar("Target")
+
+#: Where an app holds what stands before it.
+ENTRANCE: Final = "apikey_guard.entrance"
 _ATTRIBUTE: Final = "_apikey_guard_mark"
 #: On the decorators that open a view, so that they are known where a class lists them.
 OPENS: Final = "_apikey_guard_opens"
@@ -58,6 +67,40 @@ def put(target: object, mark: Mark) -> Mark:
             f"{name_of(target)} cannot be marked; mark a view function, a view class or a blueprint"
         ) from None
     return mark
+
+
+def checked(target: Target, scopes: frozenset[str]) -> Target:
+    """A function that looks itself at the key, as the mark on it may be out of sight; anything else as it is.
+
+    Called outside of a request that a guard has let in, it is the plain function.
+
+    :param target: what was marked.
+    :param scopes: all of them are needed.
+    """
+    if not isinstance(target, FunctionType):
+        return target
+    view: Callable[..., object] = target
+
+    def look() -> None:
+        entrance = current_app.extensions.get(ENTRANCE) if has_request_context() else None
+        if entrance is not None:
+            entrance.insist(scopes)
+
+    if iscoroutinefunction(view):
+
+        @wraps(view)
+        async def checked_async_view(*args: object, **kwargs: object) -> object:
+            look()
+            return await view(*args, **kwargs)
+
+        return cast("Target", checked_async_view)
+
+    @wraps(view)
+    def checked_view(*args: object, **kwargs: object) -> object:
+        look()
+        return view(*args, **kwargs)
+
+    return cast("Target", checked_view)
 
 
 def name_of(target: object) -> str:

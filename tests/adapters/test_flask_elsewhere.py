@@ -402,3 +402,63 @@ def test_k02_what_is_kept_of_a_request_shows_no_key() -> None:
         site.get(path, apikey=key)
     assert len(seen) == 3
     assert "KCANARY" not in "".join(seen)
+
+
+# -- marks that cannot be seen by looking at the view ---------------------------------------------------
+
+
+def forgetful(view: Any) -> Any:
+    """A decorator that copies nothing from what it stands around."""
+    return lambda **values: view(**values)
+
+
+@pytest.mark.parametrize("settings", [{}, {"default_access": "public"}], ids=["opt-out", "opt-in"])
+@pytest.mark.parametrize("kind", ["plain", "async", "method", "called", "twice"])
+def test_a16_what_asks_for_a_key_holds_below_every_decorator(kind: str, settings: dict[str, Any]) -> None:
+    app = flask.Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=known_keys(), **settings)
+    blueprint = guard.public(flask.Blueprint("bp", __name__))
+
+    def view() -> str:
+        return f"seen by {current_consumer.id}"
+
+    async def later() -> str:
+        return view()
+
+    class Method(MethodView):
+        get = staticmethod(forgetful(guard.require_scopes("write")(view)))
+
+    scoped = guard.require_scopes("write")(view)
+    views: dict[str, Any] = {
+        "plain": forgetful(scoped),
+        "async": app.ensure_sync(guard.require_scopes("write")(later)),
+        "method": Method.as_view("method"),
+        "called": lambda: scoped(),
+        "twice": forgetful(guard.required(forgetful(scoped))),
+    }
+    blueprint.add_url_rule("/view", "view", forgetful(views[kind]))
+    blueprint.add_url_rule("/key", "key", forgetful(guard.require_scopes()(view)))
+    app.register_blueprint(blueprint)
+    client = app.test_client()
+    keys = ({}, {"apikey": BAD}, {"apikey": GOOD}, {"apikey": WRITER}, {"apikey": ""})
+    for _ in range(2):  # unknown, then remembered
+        assert [client.get("/view", headers=key).status_code for key in keys] == [401, 401, 403, 200, 401]
+        assert [client.get("/key", headers=key).status_code for key in keys] == [401, 401, 200, 200, 401]
+    assert client.get("/view", headers={"apikey": WRITER}).text == "seen by 7"
+
+
+def test_a_marked_function_is_a_plain_one_outside_of_a_request() -> None:
+    app = flask.Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=known_keys())
+    double = guard.require_scopes("write")(lambda number: 2 * number)
+    assert double(21) == 42
+    with app.test_request_context("/"):
+        assert double(21) == 42
+
+
+@pytest.mark.parametrize("mode", ["monitor", "off"])
+def test_a_mode_that_refuses_nothing_refuses_no_function_either(mode: str) -> None:
+    app = flask.Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=known_keys(), mode=mode)
+    app.add_url_rule("/", "view", forgetful(guard.require_scopes("write")(lambda: "in")))
+    assert app.test_client().get("/").text == "in"
