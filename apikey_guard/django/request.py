@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import LimitedStream
@@ -93,7 +93,7 @@ class DjangoBody:
             body = self._body.read(limit)
         except BodyTooLarge:
             if self._environ is not self._request.META:
-                self._request._stream = cast("BinaryIO", self._environ["wsgi.input"])
+                self._request._stream.seek(0)  # the whole body is in a file there
             raise
         self._put(body)
         return body
