@@ -70,6 +70,7 @@ def make_key_service(settings: Settings, clock: Clock) -> KeyService:
         allow_http=settings.validator_allow_http,
         max_connections=settings.validator_max_concurrency,
         time_source=clock.time,
+        monotonic=clock.monotonic,
     )
 
 
@@ -208,6 +209,7 @@ def _make_origins(
             idle_timeout=settings.origin_idle_timeout if spec.idle_timeout is None else spec.idle_timeout,
             max_connections=spec.max_connections or settings.origin_max_connections,
             ca=spec.ca,
+            monotonic=clock.monotonic,
         )
         made[name] = HttpOrigin(spec.targets, bounds, clock)
     return made

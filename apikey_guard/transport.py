@@ -34,7 +34,7 @@ from apikey_guard.connection import (
     failure,
 )
 from apikey_guard.errors import TransportError
-from apikey_guard.tls import tls_context
+from apikey_guard.tls import TlsFiles
 
 if TYPE_CHECKING:
     from urllib3._base_connection import BaseHTTPConnection
@@ -78,6 +78,7 @@ class Transport:
     :param max_body: bytes of an answer's body; a longer one is a failure.
     :param max_idle: connections that are kept open for reuse.
     :param max_age: seconds after which a connection is not used again.
+    :param monotonic: the clock by which the files are looked at again.
     """
 
     def __init__(
@@ -90,14 +91,13 @@ class Transport:
         max_body: int = MAX_BODY_BYTES,
         max_idle: int = 16,
         max_age: float = MAX_AGE_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout = timeout
-        self._ca = ca
-        self._client_cert = client_cert
+        self._tls = TlsFiles(ca, client_cert, monotonic=monotonic).context
         self._proxies = None if proxy is None else {"http": proxy, "https": proxy}
         self._max_body = max_body
         self._max_age = max_age
-        self._context: ssl.SSLContext | None = None
         self._adapter = self._new_adapter(max_idle)
         self._closed = False
 
@@ -147,13 +147,6 @@ class Transport:
     def _new_adapter(self, max_idle: int) -> _Adapter:
         wire = self._max_body * _WIRE_BYTES_PER_BODY_BYTE + MAX_HEADER_BYTES
         return _Adapter(self._tls, max_idle=max_idle, max_age=self._max_age, max_answer_bytes=wire)
-
-    def _tls(self) -> ssl.SSLContext:
-        # Made once, as reading the authorities takes longer than many an exchange. Two threads may
-        # both make it the first time; a lock could be held at a fork.
-        if self._context is None:
-            self._context = tls_context(self._ca, self._client_cert)
-        return self._context
 
     def _once(self, adapter: _Adapter, request: requests.PreparedRequest, deadline: Deadline) -> Answer:
         # requests hands a timeout of urllib3's on as it is, which its types do not say.
@@ -335,7 +328,9 @@ class _Adapter(HTTPAdapter):
         pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
         if isinstance(pool, _Pool):
             pool.max_age, pool.max_answer_bytes = self._max_age, self._max_answer_bytes
-            self._pools.add(pool)
+            if pool not in self._pools:
+                # Each context has a pool of its own; that of one that was renewed is closed by now.
+                self._pools = {pool, *(known for known in self._pools if known.pool is not None)}
         return pool
 
     def close(self) -> None:

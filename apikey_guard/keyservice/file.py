@@ -13,7 +13,7 @@ from typing import Final
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.errors import KeyFileError
-from apikey_guard.keyservice.keyfile import KeyEntry, KeyState, digest_of, parse
+from apikey_guard.keyservice.keyfile import MARK, KeyEntry, KeyState, digest_of, parse
 
 logger = logging.getLogger("apikey_guard")
 
@@ -32,8 +32,9 @@ class FileKeyService:
     """Answers from a key file, as it was when it last could be used.
 
     The file is looked at on a verification, at most once a second, and read again when it has
-    changed. An edit that breaks it is logged once, with the line, and the keys from before go on
-    serving; the same where the file disappears or cannot be read any more.
+    changed. While it is broken, half written or empty, that is logged at each look, with the line, and
+    the keys from before go on serving; the same where the file disappears or cannot be read any more.
+    A whole file without a valid key means no keys at once.
 
     :param path: the key file (:mod:`apikey_guard.keyservice.keyfile` describes it).
     :param clock: decides when to look at the file again, and which keys have expired.
@@ -47,6 +48,7 @@ class FileKeyService:
         self._pid = os.getpid()
         self._seen: _Signature | None = None
         self._complaint = ""
+        self._broken = False
         self._warned = False
         self._next_look = clock.monotonic() + CHECK_SECONDS
         self._entries: Mapping[bytes, KeyEntry] = {}
@@ -91,10 +93,11 @@ class FileKeyService:
 
     def _read_changes(self) -> None:
         try:
-            if _signature(os.stat(self._path)) != self._seen:
+            if self._broken or _signature(os.stat(self._path)) != self._seen:
                 self._entries = self._read()
                 logger.info("the key file %s has changed: %d keys", self._path, len(self._entries))
             self._complaint = ""
+            self._broken = False
         except OSError as error:
             complaint = str(cannot("read", self._path, error))
             # Tried every second, said once.
@@ -102,12 +105,15 @@ class FileKeyService:
                 self._complaint = complaint
                 logger.error("%s; the %d keys from before go on serving", complaint, len(self._entries))
         except KeyFileError as error:
-            # Said once per edit: what was seen is not read again before it changes.
+            # Said at each look: whoever edits it thinks that it holds.
+            self._broken = True
             logger.error("%s; the %d keys from before go on serving", error, len(self._entries))
 
     def _read(self) -> Mapping[bytes, KeyEntry]:
         data, status = read_bytes(self._path)
-        self._seen = _signature(status)
+        running, self._seen = self._seen is not None, _signature(status)
+        if running:
+            self._refuse_half_written(data)
         entries = parse(data, path=self._path).entries
         if os.name == "posix" and status.st_mode & 0o077 and not self._warned:
             self._warned = True
@@ -117,6 +123,16 @@ class FileKeyService:
                 stat.S_IMODE(status.st_mode),
             )
         return {entry.digest: entry for entry in entries}
+
+    def _refuse_half_written(self, data: bytes) -> None:
+        """Written in place, a file is empty first; one that is cut within a block is no key file anyway.
+
+        :raises KeyFileError: it is not whole.
+        """
+        if self._entries and not data.removeprefix(MARK).strip():
+            raise KeyFileError(f"the key file {self._path} is empty; keys = [] means no keys")
+        if _signature(os.stat(self._path)) != self._seen:
+            raise KeyFileError(f"the key file {self._path} is being written")
 
     def __repr__(self) -> str:
         return f"FileKeyService({self._path!r}, {len(self._entries)} keys)"

@@ -65,6 +65,7 @@ class HttpKeyService:
         allow_http: bool = False,
         max_connections: int = 16,
         time_source: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         problems = list(_problems(url, protocol, allow_http))
         if problems:
@@ -76,7 +77,13 @@ class HttpKeyService:
         self._cache_control = protocol == "status" if cache_control is None else cache_control
         self._time = time_source
         self._new_transport = partial(
-            Transport, timeout=timeout, ca=ca, client_cert=client_cert, proxy=proxy, max_idle=max_connections
+            Transport,
+            timeout=timeout,
+            ca=ca,
+            client_cert=client_cert,
+            proxy=proxy,
+            max_idle=max_connections,
+            monotonic=monotonic,
         )
         # One per process: a connection that parent and child share mixes up their answers. No lock
         # guards it, as one may be held at a fork; setdefault() is atomic, and whoever loses the

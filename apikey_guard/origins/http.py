@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from apikey_guard.clock import Clock
 from apikey_guard.connecting import connect, counting_down
@@ -18,6 +19,9 @@ from apikey_guard.origins import OriginAnswer, OriginBody, OriginRequest
 from apikey_guard.origins.answer import BodyInChunks, BodyOfLength, BodyToTheEnd
 from apikey_guard.origins.connection import Connection, Stale
 from apikey_guard.origins.pool import Pool
+
+if TYPE_CHECKING:
+    from apikey_guard.tls import TlsFiles
 
 logger = logging.getLogger("apikey_guard")
 
@@ -46,6 +50,7 @@ class Bounds:
     :param idle_timeout: seconds for which an unused connection is kept; 0 keeps none.
     :param max_connections: to one target at once.
     :param ca: file or directory of authorities, instead of the usual ones.
+    :param monotonic: the clock by which that is looked at again.
     """
 
     def __init__(
@@ -56,22 +61,24 @@ class Bounds:
         idle_timeout: float,
         max_connections: int,
         ca: str | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.connect_timeout = connect_timeout
         self.read_timeout = read_timeout
         self.idle_timeout = idle_timeout
         self.max_connections = max_connections
         self._ca = ca
-        self._context: ssl.SSLContext | None = None
+        self._monotonic = monotonic
+        self._tls: TlsFiles | None = None
 
     def context(self) -> ssl.SSLContext:
-        """The context for TLS; made when it is first needed. Two threads may both make it."""
-        if self._context is None:
+        """The context of now for TLS. Two threads may both make the first one."""
+        if self._tls is None:
             # Imported here: whoever forwards to plain http alone needs none of it.
-            from apikey_guard.tls import tls_context
+            from apikey_guard.tls import TlsFiles
 
-            self._context = tls_context(self._ca)
-        return self._context
+            self._tls = TlsFiles(self._ca, monotonic=self._monotonic)
+        return self._tls.context()
 
 
 class HttpTarget:

@@ -178,7 +178,7 @@ def test_an_unchanged_file_is_not_read_again(path: Path, clock: ManualClock, cap
     assert caplog.messages == []
 
 
-def test_a_broken_edit_keeps_the_last_good_keys_and_says_so_once(
+def test_a_broken_edit_keeps_the_last_good_keys_and_says_so_at_each_look(
     path: Path, clock: ManualClock, caplog
 ) -> None:
     write(path, block())
@@ -187,7 +187,8 @@ def test_a_broken_edit_keeps_the_last_good_keys_and_says_so_once(
     for _ in range(3):
         clock.advance(1)
         assert service.verify(Credential(KEY)).valid
-    (record,) = caplog.records
+    assert len(caplog.records) == 3
+    record = caplog.records[-1]
     assert record.levelno == logging.ERROR
     assert str(path) in record.getMessage()
     assert "line 7: sha256 must be" in record.getMessage()
@@ -197,13 +198,65 @@ def test_a_broken_edit_keeps_the_last_good_keys_and_says_so_once(
     write(path, block() + "oops\n")
     clock.advance(1)
     assert service.verify(Credential(KEY)).valid
-    assert "line 4, column 5: not valid TOML" in caplog.messages[1]
+    assert "line 4, column 5: not valid TOML" in caplog.messages[3]
 
     write(path, block("KCANARY-new"))
     clock.advance(1)
     assert service.verify(Credential("KCANARY-new")).valid
     assert not service.verify(Credential(KEY)).valid
-    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 2
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 4
+
+
+def in_place(path: Path, data: bytes) -> None:
+    """As cp, rsync --inplace and some editors write: the same file, emptied first."""
+    with path.open("r+b") as file:
+        file.truncate(0)
+        file.write(data)
+
+
+WHOLE = block().encode() + block("KCANARY-two", id="c-2").encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\n", b"\xef\xbb\xbf", *(WHOLE[:end] for end in (3, 12, 40, 80, len(WHOLE) - 40, len(WHOLE) - 2))],
+    ids=lambda data: f"{len(data)} bytes",
+)
+def test_what_is_half_written_keeps_the_keys_until_it_is_whole(
+    path: Path, clock: ManualClock, caplog, data: bytes
+) -> None:
+    write(path, block())
+    service = FileKeyService(path, clock=clock)
+    in_place(path, data)
+    for look in range(1, 4):
+        clock.advance(1)
+        assert service.verify(Credential(KEY)).valid
+        assert len(caplog.records) == look
+    in_place(path, WHOLE)
+    clock.advance(1)
+    assert service.verify(Credential("KCANARY-two")).valid
+
+
+@pytest.mark.parametrize(
+    "text", ["keys = []", "keys = []\n", "# none\nkeys = []\n", block(KEY, "revoked = true")], ids=repr
+)
+def test_a_whole_file_without_a_valid_key_means_no_keys_at_once(
+    path: Path, clock: ManualClock, text: str
+) -> None:
+    write(path, block())
+    service = FileKeyService(path, clock=clock)
+    in_place(path, text.encode())
+    clock.advance(1)
+    assert not service.verify(Credential(KEY)).valid
+
+
+def test_an_empty_file_at_the_start_may_be_filled_later(path: Path, clock: ManualClock) -> None:
+    write(path, "")
+    service = FileKeyService(path, clock=clock)
+    assert not service.verify(Credential(KEY)).valid
+    in_place(path, block().encode())
+    clock.advance(1)
+    assert service.verify(Credential(KEY)).valid
 
 
 def test_a_file_that_disappears_keeps_the_last_good_keys(path: Path, clock: ManualClock, caplog) -> None:
