@@ -363,3 +363,34 @@ def test_p05_an_override_opens_nothing() -> None:
             assert asked(guarded, "/items/1", method="POST", headers=(how,)) == MISSING
         assert asked(guarded, "/items/1?_method=GET", method="POST") == MISSING
         assert asked(guarded, "/items/1?payment_method=card") == PASSED
+
+
+# -- P-02: below a mount --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mount", "sent"),
+    [
+        ("/app", "/app"),
+        ("/my app", "/my%20app"),
+        ("/caf\xc3\xa9", "/caf%C3%A9"),
+        ("/a/b", "/a/b"),
+        ("/a/b", "/%61/b"),
+    ],
+)
+def test_p02_the_target_is_read_below_the_mount(mount: str, sent: str) -> None:
+    with Guarded(routes=[Route("/tags/*", access="public"), Route("/tags/x/*")]) as guarded:
+        for path, target, expected in (
+            ("/tags/a/b", "/tags/a%2Fb", PASSED),
+            ("/tags/x/b", "/tags%2Fx/b", MISSING),
+            ("/tags/c#", "/tags/c%23", PASSED),
+            ("/tags/a/b", "/tags%2Fa/b", MISSING),
+        ):
+            extra = {"SCRIPT_NAME": mount, "RAW_URI": sent + target, "PATH_INFO": path}
+            assert asked(guarded, "/", raw=False, extra=extra) == expected
+
+
+def test_p02_a_target_of_another_mount_is_one_more_reading() -> None:
+    with Guarded(routes=[Route("/tags/*", access="public")]) as guarded:
+        extra = {"SCRIPT_NAME": "/app", "RAW_URI": "/other/tags/a%2Fb", "PATH_INFO": "/tags/a/b"}
+        assert asked(guarded, "/", raw=False, extra=extra) == MISSING
