@@ -293,6 +293,9 @@ class Verifications:
                     outcome = self._remember(verification, answer)
                 except UnusableAnswer as error:
                     outcome = error.with_traceback(None)
+                except Exception as error:  # noqa: BLE001 - values of a hook that are not what they should be
+                    logger.error("a verdict cannot be kept (%s): counted as unusable", type(error).__name__)
+                    outcome = UnusableAnswer("content", type(error).__name__)
             elif isinstance(answer, VerificationError):
                 # The traceback would keep the key service's frames, and the credential in them, alive.
                 outcome = answer.with_traceback(None)

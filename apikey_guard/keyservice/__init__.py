@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Protocol, cast, runtime_checkable
@@ -114,6 +114,12 @@ def usable(verdict: object) -> Verdict:
     consumer: object = Consumer() if verdict.consumer is None else verdict.consumer
     if not isinstance(consumer, Consumer) or not isinstance(cast("object", consumer.scopes), AbstractSet):
         raise unusable("its consumer is no Consumer with a set of scopes")
+    if not isinstance(cast("object", consumer.metadata), Mapping):
+        raise unusable("the metadata of its consumer are no mapping")
+    numbers: dict[str, object] = {"ttl": verdict.ttl, "expires_at": verdict.expires_at}
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | float | None):
+            raise unusable(f"its {name!r} is no number")
     texts: dict[str, object] = {
         "id": consumer.id,
         "username": consumer.username,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from apikey_guard import Credential, KeyServiceUnavailable, RateLimited, Verdict
+from apikey_guard import Consumer, Credential, KeyServiceUnavailable, RateLimited, Verdict
 from apikey_guard.errors import Overloaded, UnusableAnswer
 from apikey_guard.testing import FakeKeyService, LoopbackKeyService, http_answer, json_answer
 from apikey_guard.testing.loopback import LoopbackCall
@@ -220,6 +221,18 @@ HOOKS: dict[str, tuple[object, tuple[int, str], tuple[int, str]]] = {
     "says rate limited": (RateLimited(7), LIMITED, LIMITED),
     "returns None": (None, UNAVAILABLE, UNAVAILABLE),
     "returns a dict": ({"valid": True}, UNAVAILABLE, UNAVAILABLE),
+    "returns metadata that are none": (
+        Verdict(valid=True, consumer=Consumer(metadata=[1])),  # type: ignore[arg-type]  # wrong on purpose
+        UNAVAILABLE,
+        UNAVAILABLE,
+    ),
+    "returns a ttl that is none": (Verdict(valid=True, ttl="9"), UNAVAILABLE, UNAVAILABLE),  # type: ignore[arg-type]  # the same
+    "returns an end that is none": (Verdict(valid=True, expires_at=b"9"), UNAVAILABLE, UNAVAILABLE),  # type: ignore[arg-type]  # the same
+    "returns what cannot be copied": (
+        Verdict(valid=True, consumer=Consumer(metadata={"a": threading.Lock()})),
+        UNAVAILABLE,
+        UNAVAILABLE,
+    ),
     "returns invalid": (Verdict.invalid(), INVALID, INVALID),
 }
 
@@ -248,6 +261,35 @@ def test_v02_what_a_hook_does_is_classified_the_same(
 
 
 # -- a revoked key ends when the docs say ----------------------------------------------------------
+
+
+def decided_async(guarded: Guarded) -> tuple[bool, str]:
+    environ: dict[str, object] = {"REQUEST_METHOD": "GET", "HTTP_APIKEY": GOOD}
+    decision = asyncio.run(guarded.guard.check_async(environ, "/"))
+    return decision.allowed, str(getattr(decision, "freshness", ""))
+
+
+def test_v11_on_an_event_loop_it_is_the_same() -> None:
+    with (
+        LoopbackKeyService([GOOD]) as service,
+        Guarded(validator_url=service.url, validator_timeout=1) as guarded,
+    ):
+        assert decided_async(guarded) == (True, "miss")
+        guarded.clock.advance(TTL_IS_OVER)
+        service.hang()
+        started = time.monotonic()
+        assert decided_async(guarded) == (True, "stale")
+        once = time.monotonic() - started
+        assert 0.9 < once < 1 + 1.0  # promised: one deadline
+        started = time.monotonic()
+        assert decided_async(guarded) == (True, "stale")
+        assert time.monotonic() - started < once
+        service.keys.clear()
+        service.slow(0.4)
+        guarded.clock.advance(1.1)
+        decided_async(guarded)  # at once, with a verification behind it
+        settle(guarded.guard)
+        assert decided_async(guarded)[0] is False
 
 
 @pytest.mark.parametrize("cache_ttl", [60.0, 0.0], ids=["ttl", "no ttl"])
