@@ -328,6 +328,22 @@ def test_x12_a_caller_that_waits_for_the_go_ahead_gets_one(
     assert (got.body, got.header("Expect")) == (b"abc", None)
 
 
+@pytest.mark.parametrize("server", ["gunicorn-gthread", "werkzeug"])
+def test_x12_a_body_location_gives_the_go_ahead_too(server: str, live: Callable[..., LiveGateway]) -> None:
+    gateway = live(
+        server,
+        {"APIKEY_GUARD_KEY_LOCATIONS": "header:apikey,body:apikey", "APIKEY_GUARD_BODY_MAX_BYTES": "1000"},
+    )
+    for size in (3, 5000):  # searched, and handed on unread
+        lines = (f"Content-Length: {size}", "Expect: 100-continue", "Content-Type: application/json")
+        with gateway.connection() as caller:
+            caller.send(request("/a", *lines, method="POST"))
+            caller.read_until(b" 100 ")
+            caller.send(b" " * size)
+            caller.read_until(b"\r\n\r\n/a")
+    assert [len(got.body) for got in gateway.origin.requests] == [3, 5000]
+
+
 # -- X-14 -----------------------------------------------------------------------------------------
 
 
