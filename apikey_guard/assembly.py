@@ -168,7 +168,11 @@ def make_forwarder(
     return Forwarder(
         ways,
         lambda: _make_origins(origins.specs, settings, clock),
-        Hop(peers=Peers(settings.trusted_proxies), kept=[environ_key(name) for name in named]),
+        Hop(
+            peers=Peers(settings.trusted_proxies),
+            kept=[environ_key(name) for name in named],
+            via=settings.origin_via,
+        ),
         refuse=refuse,
         recheck=recheck,
         app=app,

@@ -274,6 +274,14 @@ class Settings:
         default=False,
         metadata={"help": "Whether the caller's `Host` is sent to the origin, instead of the origin's own."},
     )
+    # RFC 9110 wants it, and it ends loops between gateways.
+    origin_via: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether origins get a `Via` of ours; nginx compresses nothing where one is, unless its "
+            "`gzip_proxied` says so."
+        },
+    )
     # Longer than any connection in one network takes.
     origin_connect_timeout: float = field(
         default=2.0,

@@ -153,6 +153,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "origin": optional(its.origin),
         "origins": its.origins,
         "preserve_host": check.boolean,
+        "origin_via": check.boolean,
         "origin_connect_timeout": its.CONNECT_TIMEOUT,
         "origin_read_timeout": its.READ_TIMEOUT,
         "origin_idle_timeout": its.IDLE_TIMEOUT,

@@ -78,9 +78,11 @@ class Hop:
     :param peers: whose claims are believed: ``X-Forwarded-*``, ``Forwarded`` and those of
         :data:`apikey_guard.core.claims.CLAIMS`.
     :param kept: environ keys of headers that the settings name: nobody but the guard takes them away.
+    :param via: whether this hop names itself in ``Via``.
     """
 
-    def __init__(self, *, peers: Peers, kept: Collection[str]) -> None:
+    def __init__(self, *, peers: Peers, kept: Collection[str], via: bool = True) -> None:
+        self._via = via
         self._peers = peers
         self._kept = _KEPT | frozenset(kept)
         # "Name: " for each environ key seen, "" for what ends here; of a trusted peer and of others.
@@ -158,10 +160,12 @@ class Hop:
             lines.append("X-Forwarded-Port: " + story.port)
         if story.prefix:
             lines.append("X-Forwarded-Prefix: " + story.prefix)
-        via = f"{environ.get('SERVER_PROTOCOL', 'HTTP/1.1')[5:]} {VIA_NAME}"
-        if "HTTP_VIA" in environ:
-            via = f"{environ['HTTP_VIA']}, {via}"
-        lines.append("Via: " + via)
+        said: str = environ.get("HTTP_VIA", "")
+        if self._via:
+            via = f"{environ.get('SERVER_PROTOCOL', 'HTTP/1.1')[5:]} {VIA_NAME}"
+            lines.append(f"Via: {said}, {via}" if said else "Via: " + via)
+        elif said:
+            lines.append("Via: " + said)
 
     def _told_besides(self, environ: Environ) -> Iterator[str]:
         """The ``X-Forwarded-*`` of a trusted peer that are no part of the story; they go on as they are."""

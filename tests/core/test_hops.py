@@ -271,6 +271,14 @@ def test_via_is_added_to(protocol: str, before: str | None, via: str) -> None:
     assert sent(given)["via"] == via
 
 
+@pytest.mark.parametrize(("before", "via"), [(None, None), ("1.0 edge", "1.0 edge")])
+def test_via_can_be_left_as_it_is(before: str | None, via: str | None) -> None:
+    hop = Hop(peers=Peers([]), kept=KEPT, via=False)
+    block = hop.header_block({**REQUEST, **({} if before is None else {"HTTP_VIA": before})}, "")
+    found = [line.partition(b": ")[2].decode() for line in block.split(b"\r\n") if line.startswith(b"Via")]
+    assert found == ([] if via is None else [via])
+
+
 HOSTS = [
     ("api.example", True),
     ("API.example:8443", True),

@@ -84,6 +84,7 @@ ENVIRONMENT = [
     ("origin", "", None),
     ("origins", '{"one": "https://a.internal"}', {"one": OriginSpec(name="one", targets=(A_INTERNAL,))}),
     ("preserve_host", "true", True),
+    ("origin_via", "false", False),
     ("origin_connect_timeout", "1.5", 1.5),
     ("origin_read_timeout", "30", 30.0),
     ("origin_idle_timeout", "0", 0.0),

@@ -67,6 +67,14 @@ def test_x05_the_origin_gets_the_callers_headers_and_ours(gateway: Gateway, orig
     )
 
 
+def test_an_origin_may_do_without_via(origin: Origin) -> None:
+    with Gateway(origin, origin_via=False) as gateway:
+        gateway.get("/")
+        assert origin.last.header("Via") is None
+        gateway.get("/", headers=[("Via", "1.1 edge")])
+        assert origin.last.header("Via") == "1.1 edge"
+
+
 def test_x05_nothing_is_sent_of_our_own_accord(gateway: Gateway, origin: Origin) -> None:
     gateway.get("/")
     assert carried(origin.last) == {}
