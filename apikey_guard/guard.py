@@ -33,7 +33,7 @@ from apikey_guard.core.model import (
     Rejection,
 )
 from apikey_guard.core.peers import Peers, network_of
-from apikey_guard.core.standin import STRONG_LENGTH, standin_of
+from apikey_guard.core.standin import STRONG_LENGTH
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
 from apikey_guard.openapi import security_schemes
 from apikey_guard.pending import NOTHING_FOUND, Found, Pending
@@ -369,13 +369,12 @@ class Guard:
         key = question.credential.value
         if len(key) < STRONG_LENGTH and self._secret is None and question.rule.hiding.replaces:
             self._telling.warn_of_weak_key()
-        before = environ.get(DECISION)
+        before, hiding = environ.get(DECISION), question.rule.hiding
+        self._admit(environ, question.rule, outcome.entry, decision, key, question.fingerprint)
         if isinstance(before, Allow) and before.consumer is None:
             # It was let in without a key, which was removed then; by now the key counts after all.
-            location = Location.parse(question.credential.location)
-            question.rule.hiding.put(environ, location, question.fingerprint)
-            key = standin_of(question.fingerprint)
-        return self._admit(environ, question.rule, outcome.entry, decision, key, question.fingerprint)
+            hiding.put(environ, Location.parse(question.credential.location), question.fingerprint)
+        return decision
 
     def _admit(
         self,

@@ -44,12 +44,15 @@ _TAIL: Final = re.compile(r"[,;]*\Z")
 _BARE: Final = re.compile(r"[^/?#:&=]*[&=]")
 # A key with one of these is another text as soon as somebody has decoded it.
 _SPECIAL: Final = re.compile(r"[&#+%?=<>]")
+# Only one value can have been a key; many of them are an attempt to make us work.
+_SPECIAL_VALUES: Final = 4
 # A URL in a parameter of a URL in a parameter: nobody writes more, and work stays linear.
 _DEPTH: Final = 3
 # What is no part of the request: WSGI's own objects, and what the guard has put there.
 _NOT_THE_REQUEST: Final = ("wsgi.", "apikey_guard.")
-# Bounded, as callers choose names: half a MiB at most.
+# Bounded, as callers choose names: a MiB at most, in characters of names.
 _PLANS: Final = 256
+_LONGEST_PLAN: Final = 4096
 # Keys with copies of the whole target; what reads all other texts at once; keys of everything else.
 _Plan = tuple[tuple[str, ...], "itemgetter[tuple[str, ...]] | None", tuple[str, ...]]
 
@@ -95,14 +98,15 @@ class Copies:
         """A query with every value of these names changed."""
         text = "&" + query
         for parameter in self._parameters:
-            pattern = parameter.pattern(text)
-            match = pattern.search(text)
-            while match is not None:
+
+            def written(match: re.Match[str], parameter: Parameter = parameter) -> str:
                 value = parameter.meant(match[2])
                 changed = change(value)
-                written = match[0] if changed == value else f"&{match[1]}={changed}" if changed else ""
-                text = text[: match.start()] + written + text[match.end() :]
-                match = pattern.search(text, match.start() + len(written))
+                if changed == value:
+                    return match[0]
+                return f"&{match[1]}={changed}" if changed else ""
+
+            text = parameter.pattern(text).sub(written, text)
         return text[1:]
 
     def in_url(self, url: str, change: Change) -> str:
@@ -125,7 +129,7 @@ class Copies:
         """
         search = self._search(query, change)
         changed = search.in_parameters(self.in_query(query, change), _DEPTH)
-        self._change_copies(environ, query, changed, change)
+        self._change_copies(environ, query, changed, search)
 
     def exchange_one(
         self, environ: MutableMapping[str, Any], query: str, key: str, standin: str | None
@@ -143,7 +147,8 @@ class Copies:
         environ["QUERY_STRING"] = changed
         plan = self._plans.get(tuple(environ))
         if plan is None or not self._has_no_more(environ, plan):
-            self._change_copies(environ, query, changed, lambda value: standin if value == key else None)
+            search = self._search(query, lambda value: standin if value == key else None)
+            self._change_copies(environ, query, changed, search)
             return True
         # A mark that introduced nothing but the credential goes with it.
         whole, length = "?" + query, len(query) if changed else len(query) + 1
@@ -152,9 +157,8 @@ class Copies:
             if value.__class__ is str and value.endswith(whole):
                 environ[target] = value[:-length] + changed
             else:
-                self._change_copy(
-                    environ, target, query, changed, lambda value: standin if value == key else None
-                )
+                search = self._search(query, lambda value: standin if value == key else None)
+                self._change_copy(environ, target, query, changed, search)
         return True
 
     def _has_no_more(self, environ: Mapping[str, Any], plan: _Plan) -> bool:
@@ -173,13 +177,13 @@ class Copies:
         return "%" in query and ("%25" in query or unquote(query, "latin-1").count(self._name) != 1)
 
     def _change_copies(
-        self, environ: MutableMapping[str, Any], query: str, changed: str, change: Change
+        self, environ: MutableMapping[str, Any], query: str, changed: str, search: _Search
     ) -> None:
         environ["QUERY_STRING"] = changed
         shape = tuple(environ)
         targets, texts, others = self._plans.get(shape) or self._plan(environ, shape, query)
         for key in (*targets, *others):
-            self._change_copy(environ, key, query, changed, change)
+            self._change_copy(environ, key, query, changed, search)
         if texts is not None:
             try:
                 # One text to look at instead of twenty: nearly always, there is nothing in any of them.
@@ -189,7 +193,7 @@ class Copies:
                 pass  # one is no text, this time
             for key in shape:
                 if key not in targets and key not in others:
-                    self._change_copy(environ, key, query, changed, change)
+                    self._change_copy(environ, key, query, changed, search)
 
     def _plan(self, environ: Mapping[str, Any], shape: tuple[str, ...], query: str) -> _Plan:
         """What is to be looked at in requests with these keys; a server sends the same again and again."""
@@ -209,13 +213,14 @@ class Copies:
         # Two at least: a getter of one does not return a tuple.
         getter = itemgetter(*texts) if len(texts) > 1 else None
         plan = tuple(targets), getter, tuple(others) if getter else (*others, *texts)
-        if len(self._plans) >= _PLANS:
-            self._plans.clear()
-        self._plans[shape] = plan
+        if sum(map(len, shape)) <= _LONGEST_PLAN:
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[shape] = plan
         return plan
 
     def _change_copy(
-        self, environ: MutableMapping[str, Any], key: str, query: str, changed: str, change: Change
+        self, environ: MutableMapping[str, Any], key: str, query: str, changed: str, search: _Search
     ) -> None:
         """Change one value, whatever it is."""
         value = environ[key]
@@ -229,11 +234,11 @@ class Copies:
                 end = len(query) if changed else len(query) + 1
                 environ[key] = value[:-end] + changed
             elif self.may_hold(value):
-                environ[key] = self._search(query, change).in_text(value)
+                environ[key] = search.in_text(value)
         elif isinstance(value, bytes):
             text = value.decode("latin-1")
             if self.may_hold(text):
-                environ[key] = self._search(query, change).in_text(text).encode("latin-1")
+                environ[key] = search.in_text(text).encode("latin-1")
         elif isinstance(value, tuple | list):
             # As webob keeps what it has parsed, beside the text that it was parsed from.
             if any(isinstance(each, str) and self.may_hold(each) for each in value):
@@ -264,7 +269,7 @@ class _Search:
         self._copies = copies
         self._change = change
         self._change_known: Change = lambda value: change(value) if value in known else value
-        self._special = [value for value in known if _SPECIAL.search(value)]
+        self._special = [value for value in known if _SPECIAL.search(value)][:_SPECIAL_VALUES]
 
     def in_text(self, text: str) -> str:
         """A text of any kind: URLs, queries, or neither."""

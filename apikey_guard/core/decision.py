@@ -76,8 +76,11 @@ class Rule:
     plain: bool
 
     @classmethod
-    def of(cls, route: Route | None, defaults: Defaults) -> Rule:
-        """The rule that a route stands for; None is the rule for everything that no route matches."""
+    def of(cls, route: Route | None, defaults: Defaults, everywhere: Collection[str] = ()) -> Rule:
+        """The rule that a route stands for; None is the rule for everything that no route matches.
+
+        :param everywhere: the locations of all rules.
+        """
         given = route or Route("/*", access=defaults.default_access)
         names = tuple(defaults.key_locations if given.key_locations is None else given.key_locations)
         mode = given.mode or defaults.mode
@@ -90,7 +93,9 @@ class Rule:
             mode=mode,
             scopes=frozenset(given.scopes),
             extractor=extractor,
-            hiding=_hiding(names, hide_of(given, defaults)),
+            hiding=_hiding(
+                names, hide_of(given, defaults), tuple(name for name in everywhere if name not in names)
+            ),
             anonymous=given.anonymous,
             wording=wording(
                 given.dialect or defaults.dialect, extractor.locations, given.realm or defaults.realm
@@ -108,8 +113,9 @@ def _extractor(names: tuple[str, ...], conflict: Conflict, pattern: str | None, 
 
 
 @lru_cache(maxsize=256)
-def _hiding(names: tuple[str, ...], hide: Hide) -> Hiding:
-    return Hiding([Location.parse(name) for name in names], hide)
+def _hiding(names: tuple[str, ...], hide: Hide, others: tuple[str, ...]) -> Hiding:
+    locations, elsewhere = ([Location.parse(name) for name in each] for each in (names, others))
+    return Hiding(locations, hide, elsewhere=elsewhere)
 
 
 def hide_of(route: Route, defaults: Defaults) -> Hide:
@@ -163,8 +169,12 @@ class Policy:
     """
 
     def __init__(self, routes: Iterable[Route], defaults: Defaults) -> None:
-        self.default = Rule.of(None, defaults)
-        self.rules = [(route.path, Rule.of(route, defaults)) for route in routes]
+        routes = list(routes)
+        everywhere = list(dict.fromkeys(defaults.key_locations))
+        for given in {route.key_locations for route in routes if route.key_locations is not None}:
+            everywhere += [name for name in given if name not in everywhere]
+        self.default = Rule.of(None, defaults, everywhere)
+        self.rules = [(route.path, Rule.of(route, defaults, everywhere)) for route in routes]
         self._all = [self.default, *(rule for _, rule in self.rules)]
         self._table = table = RouteTable(self.rules, self.default)
         # Where every rule decides alike, the default included, it does not matter how a path can be read.

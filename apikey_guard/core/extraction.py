@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import unquote
 
-from apikey_guard.core.standin import SCHEME, is_standin
+from apikey_guard.core.standin import BEGINNING, SCHEME, is_standin
 
 Environ = Mapping[str, Any]  # a CGI environment: what is read here is text, other keys hold anything
 Conflict = Literal["reject", "first"]
@@ -308,8 +308,12 @@ class Authorization:
         # Spaces, one or more, stand between scheme and key; a tab does not.
         presented, space, rest = text.strip(BLANKS).partition(" ")
         presented = presented.lower()
-        if presented == self._wanted or presented == _OWN_SCHEME:
+        if presented == self._wanted:
             return rest.lstrip(" ")
+        if presented == _OWN_SCHEME:
+            # Only we write it. Whatever else somebody puts there is no key either.
+            rest = rest.lstrip(" ")
+            return rest if is_standin(rest) else BEGINNING
         return text.strip(BLANKS) if self._wanted is None and not space else None
 
     def every(self, text: str) -> Iterator[str]:

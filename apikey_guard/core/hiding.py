@@ -52,9 +52,13 @@ class Hiding:
     :param locations: the configured locations.
     :param hide: what becomes of a credential that was verified. Any other one is removed, unless
         this is False; a stand-in that was sent is removed in any case.
+    :param elsewhere: where other routes of the same guard look: only stand-ins are removed there.
     """
 
-    def __init__(self, locations: Sequence[Location], hide: Hide) -> None:
+    def __init__(
+        self, locations: Sequence[Location], hide: Hide, *, elsewhere: Sequence[Location] = ()
+    ) -> None:
+        self._elsewhere = Hiding(elsewhere, False) if elsewhere else None
         self.hide_as = hide
         self.hides = hide is not False
         self.replaces = hide == "replace"
@@ -94,6 +98,8 @@ class Hiding:
         if not self.replaces:
             self._change(environ, self._otherwise)
             return
+        if self._elsewhere is not None:
+            self._elsewhere.hide(environ)
         standin = BEGINNING + fingerprint[:STANDIN_BYTES].hex()
         # As _change, written out for what nearly every request has: the key in one header as it is.
         for header_key in self._header_keys:
@@ -152,6 +158,8 @@ class Hiding:
             environ[environ_key(name)] = standin
 
     def _change(self, environ: MutableMapping[str, Any], change: Change, presented: str = "") -> None:
+        if self._elsewhere is not None:
+            self._elsewhere.hide(environ)
         for key in self._header_keys:
             if key in environ:
                 value = environ[key].strip(BLANKS)

@@ -249,3 +249,44 @@ def test_a_secret_makes_other_stand_ins(adapter: str, secret: bytes | None) -> N
     shown = texts(sent(adapter, presenting("header", GOOD), fingerprint_secret=secret))
     assert (STANDIN in shown) is (secret is None)
     assert BEGINNING in shown
+
+
+OTHER_PLACES = {
+    "header": Request("/things", headers=(("X-Key", STANDIN),)),
+    "query": Request("/things", query=f"x=1&k={STANDIN}"),
+    "cookie": Request("/things", headers=(("Cookie", f"a=1; c={STANDIN}"),)),
+    "authorization": Request("/things", headers=(("Authorization", f"{SCHEME} {STANDIN}"),)),
+    "authorization-as-a-key": Request("/things", headers=(("Authorization", f"Bearer {STANDIN}"),)),
+}
+
+
+@pytest.mark.parametrize("where", OTHER_PLACES)
+@pytest.mark.parametrize("access", ["required", "public"])
+@pytest.mark.parametrize("hide", [None, "remove", False])
+def test_a_stand_in_where_another_route_would_look_is_taken_off(
+    adapter: str, where: str, access: Any, hide: Any
+) -> None:
+    """The app may look there everywhere: a stand-in that it finds is always that of a verified caller."""
+    others = ["header:X-Key", "query:k", "cookie:c", "authorization:Bearer"]
+    routes = [
+        Route("/things", access=access, hide_credentials=hide, key_locations=["header:apikey"]),
+        Route("/other", key_locations=others),
+    ]
+    request = both(OTHER_PLACES[where], presenting("header", PLAIN))
+    shown = texts(sent(adapter, request, routes=routes))
+    assert STANDIN not in shown
+    assert (OF_PLAIN in shown) is (access == "required" and hide is None)
+    # What is no stand-in is the app's own there.
+    plain = replace(OTHER_PLACES[where], headers=(("X-Key", "app"), ("Authorization", "Bearer app")))
+    shown = texts(sent(adapter, both(plain, presenting("header", PLAIN)), routes=routes))
+    assert "HTTP_X_KEY=app" in shown
+    assert "HTTP_AUTHORIZATION=Bearer app" in shown
+
+
+@pytest.mark.parametrize("value", ["KCANARY-plain", "x", ""])
+def test_the_scheme_of_stand_ins_opens_nothing(adapter: str, value: str) -> None:
+    keys = known_keys()
+    request = Request(headers=(("Authorization", f"{SCHEME} {value}"),))
+    for locations in (["authorization:Bearer"], ["header:Authorization"], LOCATIONS):
+        assert sent(adapter, request, keys, key_locations=locations).status == 401
+    assert keys.calls == 0
