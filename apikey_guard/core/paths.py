@@ -126,7 +126,10 @@ def forms(segment: str, decoded: int) -> Iterator[Form]:
 def _next_forms(form: Form) -> Iterator[Form]:
     text = form.text
     if ";" in text:
-        yield form._replace(text=text.partition(";")[0], cut=True)
+        name = text.partition(";")[0]
+        yield form._replace(text=name, cut=True)
+        # For some the whole path ends here.
+        yield form._replace(text=name, ends=True)
     if "\\" in text:
         yield form._replace(text=text.replace("\\", "/"))
     end = _END.search(text)
