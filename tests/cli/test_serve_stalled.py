@@ -130,15 +130,15 @@ def test_d01_who_has_no_key_takes_no_thread_by_a_body_that_never_comes(
         ) or b" 401 " in rest(each)
 
 
-@pytest.mark.parametrize("data", UNSENT_BODIES.values(), ids=list(UNSENT_BODIES))
+@pytest.mark.parametrize("what", ["some of it", "half a chunk"])
 def test_d01_a_body_that_never_comes_ends_and_health_does_not_wait_for_that(
-    serve: Callable[..., Serving], held: Callable[..., list[socket.socket]], data: bytes
+    serve: Callable[..., Serving], held: Callable[..., list[socket.socket]], what: str
 ) -> None:
     serving = serve(*FEW_THREADS, "--caller-timeout", "1")
-    held(serving.port, b"POST /open/x HTTP/1.1\r\nHost: a\r\n" + data, 8)
+    held(serving.port, b"POST /open/x HTTP/1.1\r\nHost: a\r\n" + UNSENT_BODIES[what], 4)
     assert serving.get("/healthz", key=None).status == 200
     # Each holds a thread for a second; who has waited for one for longer is not served any more.
-    statuses = {serving.get("/orders").status for _ in range(8)}
+    statuses = {serving.get("/orders").status for _ in range(4)}
     assert 200 in statuses
     assert statuses <= {200, 503}
 
