@@ -14,7 +14,7 @@ from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.model import NO_SCOPES, Allow, Consumer, Credential, Decision, Deny, Freshness, Reason
 from apikey_guard.core.paths import hides_specials, is_canonical, is_simple_name, sent_path
-from apikey_guard.core.request import hosts_meant, means_one_method, methods_meant, raw_target, request_host
+from apikey_guard.core.request import hosts_meant, means_one_method, methods_meant, only_host, raw_target
 from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.core.standin import is_standin
 from apikey_guard.core.table import Place, RouteTable
@@ -215,9 +215,12 @@ class Policy:
             return self._strictest(path, environ)
         rule = place.only
         if rule is None:
-            if self._readings_matter and self._is_odd(environ):
+            if self._readings_matter and self._methods_matter and not means_one_method(environ):
                 return self._strictest(path, environ)
-            rule = place.choose(environ.get("REQUEST_METHOD"), request_host(environ))
+            host = only_host(environ) if self._hosts_matter else None
+            if self._readings_matter and self._hosts_matter and host is None:
+                return self._strictest(path, environ)
+            rule = place.choose(environ.get("REQUEST_METHOD"), host)
         elif place in self._steady:
             if len(path) <= _REMEMBERED_LENGTH:
                 _remember(self.plain_rules, path, rule)
@@ -227,15 +230,6 @@ class Policy:
         if self._readings_matter and hides_specials(raw_target(environ)):
             return self._strictest(path, environ)
         return rule
-
-    def _is_odd(self, environ: Environ) -> bool:
-        """Whether method or host can be read in several ways, where rules depend on them."""
-        if self._methods_matter and not means_one_method(environ):
-            return True
-        if not self._hosts_matter:
-            return False
-        hosts = hosts_meant(environ)
-        return hosts is None or len(hosts) > 1
 
     def _strictest(self, path: str, environ: Environ) -> Rule:
         """What holds for a request that must be read with care."""

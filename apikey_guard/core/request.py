@@ -61,17 +61,23 @@ def hosts_meant(environ: Mapping[str, object]) -> Collection[str] | None:
     if not isinstance(named, str) or (raw_target(environ) or "/")[:1] != "/":
         return None
     path = environ.get("PATH_INFO")
-    if isinstance(path, str) and _ABSOLUTE.match(path):
+    if isinstance(path, str) and path[:1] != "/" and _ABSOLUTE.match(path):
         return None
     forwarded = environ.get("HTTP_X_FORWARDED_HOST")
-    told = forwarded.split(",") if isinstance(forwarded, str) else []
+    told = [each.strip() for each in forwarded.split(",")] if isinstance(forwarded, str) else []
     hosts: set[str] = set()
-    for value in (named, *(each.strip() for each in told)):
+    for value in (named, *told):
         host = _host_name(value)
-        if host is None or value.rstrip(":0123456789").endswith("."):
+        if host is None or value.rstrip(":0123456789")[-1:] == ".":
             return None
         hosts.add(host)
     return hosts
+
+
+def only_host(environ: Mapping[str, object]) -> str | None:
+    """The host that a request is for, whoever reads it; None where it can be read in several ways."""
+    hosts = hosts_meant(environ)
+    return next(iter(hosts)) if hosts is not None and len(hosts) == 1 else None
 
 
 def overrides(environ: Mapping[str, object]) -> Collection[str]:
@@ -98,4 +104,5 @@ def methods_meant(environ: Mapping[str, object]) -> Collection[str]:
 
 def means_one_method(environ: Mapping[str, object]) -> bool:
     """Whether a request can be taken for one method only."""
-    return len(methods_meant(environ)) == 1
+    method = environ.get("REQUEST_METHOD", "")
+    return isinstance(method, str) and method.isupper() and not overrides(environ)
