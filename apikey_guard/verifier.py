@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from apikey_guard.cache.memory import MemoryCache
+from apikey_guard.cache.memory import NEVER, MemoryCache
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Outcome, Question
 from apikey_guard.core.freshness import Lifetimes, Remembered
@@ -83,8 +83,8 @@ class Verifier:
         until = self.cache.invalid.get(fingerprint)
         if until is not None and now < until:
             return question, Outcome(freshness=Freshness.FRESH)
-        until = self.cache.unusable.get(fingerprint)
-        if until is not None and now < until:
+        until = self.cache.unusable[fingerprint]
+        if now < until:
             error = UnusableAnswer("content", "so it was a moment ago", retry_after=until - now)
             return question, Outcome(error=error)
         return (question if freshness is None else question._replace(stale=entry)), None
@@ -156,11 +156,11 @@ class Verifier:
         """The verification to wait for, or the outcome at once."""
         process = self._process()
         fingerprint, stale = question.fingerprint, question.stale
-        rests_until = self.cache.failed.get(fingerprint)
+        rests_until = self.cache.failed[fingerprint]
         # What may serve stale does so at once where the last verification of this very key failed,
         # or the breaker is open; and then one is under way behind it, or failed a moment ago.
-        at_once = stale is not None and (rests_until is not None or process.breaker.is_open)
-        if at_once and rests_until is not None and self._monotonic() < rests_until:
+        at_once = stale is not None and (rests_until != NEVER or process.breaker.is_open)
+        if at_once and self._monotonic() < rests_until:
             return Outcome(stale, Freshness.STALE)
         try:
             joined = process.verifications.join(
@@ -217,9 +217,8 @@ class Verifier:
         """Start a background verification of an entry, which is simply fresh until that has ended."""
         fingerprint = question.fingerprint
         now = self._monotonic()
-        rest = self.cache.failed.get(fingerprint)
         postponed = entry.postponed(now + _REFRESH_REST)
-        if rest is None or rest <= now:
+        if self.cache.failed[fingerprint] <= now:
             try:
                 if self._process().verifications.join(fingerprint, question.credential) is not None:
                     postponed = entry.postponed(None)
@@ -316,7 +315,7 @@ class Verifier:
         pid = os.getpid()
         process = self._processes.get(pid)
         if process is None:
-            self.cache.renew_lock()
+            self.cache.renew()
             # setdefault lets one of two racing threads win; the loser's has no thread or socket yet.
             process = self._processes.setdefault(pid, Process(self, self._settings, self._clock))
             _after_fork(self)

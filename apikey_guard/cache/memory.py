@@ -9,7 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from itertools import islice
-from typing import Generic, TypeVar
+from math import inf
+from typing import Final, Generic, TypeVar
+
+import cachetools
 
 from apikey_guard.core.freshness import Remembered
 
@@ -48,6 +51,20 @@ class OldestFirst(dict[bytes, V], Generic[V]):
         self[key] = value
 
 
+#: The moment of what has no mark.
+NEVER: Final = -inf
+
+
+class Marks(cachetools.FIFOCache[bytes, float]):
+    """A monotonic second for each fingerprint that was marked lately, :data:`NEVER` for all others.
+
+    Read without a lock as ``marks[fingerprint]``, one step, and written under one.
+    """
+
+    def __missing__(self, key: bytes) -> float:
+        return NEVER
+
+
 class MemoryCache:
     """Two bounded stores, valid and invalid, keyed by fingerprint.
 
@@ -60,13 +77,15 @@ class MemoryCache:
         self.invalid: OldestFirst[float] = OldestFirst(negative_max_entries)
         # By fingerprint, the monotonic second at which it may be asked about again: where the last
         # verification of a credential failed, and where the answer about it could not be used.
-        self.failed: OldestFirst[float] = OldestFirst(_MOST_MARKS)
-        self.unusable: OldestFirst[float] = OldestFirst(_MOST_MARKS)
-        self._lock = threading.Lock()
+        self.renew()
 
-    def renew_lock(self) -> None:
-        """Forget a lock that another thread may have held when this process was forked."""
+    def renew(self) -> None:
+        """Forget the lock that another thread may have held when this process was forked.
+
+        The marks with it: that thread may have left them half-written, and they are soon made again.
+        """
         self._lock = threading.Lock()
+        self.failed, self.unusable = Marks(_MOST_MARKS), Marks(_MOST_MARKS)
 
     def put_valid(self, fingerprint: bytes, entry: Remembered) -> None:
         """Remember a valid verdict; an older invalid one is gone."""
@@ -89,12 +108,12 @@ class MemoryCache:
     def rest(self, fingerprint: bytes, until: float) -> None:
         """Note that a verification failed; the next one in the background waits until then."""
         with self._lock:
-            self.failed.put(fingerprint, until)
+            self.failed[fingerprint] = until
 
     def put_unusable(self, fingerprint: bytes, until: float) -> None:
         """Note that the answer about a credential could not be used; it is asked again then."""
         with self._lock:
-            self.unusable.put(fingerprint, until)
+            self.unusable[fingerprint] = until
 
     def answered(self, fingerprint: bytes) -> None:
         """Forget that a verification failed."""
