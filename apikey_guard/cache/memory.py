@@ -75,8 +75,6 @@ class MemoryCache:
     def __init__(self, *, max_entries: int, negative_max_entries: int) -> None:
         self.valid: OldestFirst[Remembered] = OldestFirst(max_entries)
         self.invalid: OldestFirst[float] = OldestFirst(negative_max_entries)
-        # By fingerprint, the monotonic second at which it may be asked about again: where the last
-        # verification of a credential failed, and where the answer about it could not be used.
         self.renew()
 
     def renew(self) -> None:
@@ -85,6 +83,8 @@ class MemoryCache:
         The marks with it: that thread may have left them half-written, and they are soon made again.
         """
         self._lock = threading.Lock()
+        # When a credential may be asked about again: where its last verification failed, and where the
+        # answer about it could not be used.
         self.failed, self.unusable = Marks(_MOST_MARKS), Marks(_MOST_MARKS)
 
     def put_valid(self, fingerprint: bytes, entry: Remembered) -> None:
