@@ -401,6 +401,7 @@ def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("apikey_guard", "revoke", "--consumer", "42")
     shown = capsys.readouterr().out
     assert "a made-up key is invalid, as it must be" in shown
+    assert "hide_credentials, all requests: replace" in shown
     assert "1 forgotten here" in shown
     with override_settings(APIKEY_GUARD={}), pytest.raises(CommandError, match="nobody knows the keys"):
         call_command("apikey_guard", "check")

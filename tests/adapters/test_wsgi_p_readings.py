@@ -270,6 +270,31 @@ def test_p09_too_many_readings_ask_for_everything() -> None:
         assert asked(guarded, path, GOOD) == LACKING
 
 
+@pytest.mark.parametrize("times", [1, 2, 4, 6, 7, 30])
+def test_p09_a_path_that_was_encoded_too_often_asks_for_everything(times: int) -> None:
+    target = "/" + "%" + "25" * (times - 1) + "61pi/x"
+    routes = [Route("/*", access="public"), Route("/api/*", scopes=["api"]), Route("/b/*", scopes=["b"])]
+    with Guarded(routes=routes) as guarded:
+        guarded.keys.add(GOOD, Consumer(scopes=frozenset({"api"})))
+        assert asked(guarded, target) == MISSING
+        assert asked(guarded, target, GOOD) == (PASSED if times <= 4 else LACKING)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/caf%E9/x", "/CAF%E9/x", "//caf%E9/x", "/caf%E9;a/x", "/a/../caf%E9/x", "/caf%8E/x"],
+)
+def test_p01_a_name_in_another_encoding_may_be_the_one_of_a_route(target: str) -> None:
+    with Guarded(routes=[Route("/*", access="public"), Route("/café/*", scopes=["s"])]) as guarded:
+        assert asked(guarded, "/caf%C3%A9/x", GOOD) == LACKING
+        assert asked(guarded, target) == MISSING
+        assert asked(guarded, target, GOOD) == LACKING
+        assert asked(guarded, "/tea%E9/x") == PASSED
+    with Guarded(routes=[Route("/café/*", access="public")]) as opened:
+        assert asked(opened, "/caf%C3%A9/x") == PASSED
+        assert asked(opened, target) == MISSING
+
+
 def test_p10_ten_thousand_routes_are_built_in_no_time() -> None:
     started = time.process_time()
     routes = [Route(f"/v{n % 7}/things{n}/*", scopes=["s"] if n % 3 else ()) for n in range(10_000)]
