@@ -98,13 +98,16 @@ def _printable(value: object, what: str) -> str:
     return value
 
 
-def one_of(words: Collection[str]) -> Check:
-    """One of a few words."""
+def one_of(words: Collection[str], *besides: str) -> Check:
+    """One of a few words.
+
+    :param besides: what may be written as well, and is no word.
+    """
 
     def check(value: object) -> str:
         if not isinstance(value, str) or value not in words:
             hint = closest(value, words) if isinstance(value, str) else ""
-            raise Wrong(f"must be one of {', '.join(words)}, not {shown(value)}{hint}")
+            raise Wrong(f"must be one of {', '.join((*words, *besides))}, not {shown(value)}{hint}")
         return value
 
     return check
@@ -121,7 +124,7 @@ def hiding(value: object) -> Hide:
     """What becomes of the credential; true is how ``remove`` was once written."""
     if isinstance(value, bool):
         return as_hide(value)
-    return cast("Hide", one_of(HIDES)(value))
+    return cast("Hide", one_of(HIDES, "true", "false")(value))
 
 
 def seconds(most: float, *, zero: bool) -> Check:

@@ -1,10 +1,20 @@
-"""Says at the end of a run which adapters really took part in the conformance suite."""
+"""Every adapter in turn, and at the end of a run which of them really took part in the conformance suite."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.adapters.conformance import ADAPTERS, missing
+
+
+@pytest.fixture(params=ADAPTERS)
+def adapter(request: pytest.FixtureRequest) -> str:
+    """Each adapter whose framework is installed."""
+    name: str = request.param
+    why = missing(name)
+    if why is not None:
+        pytest.skip(why)
+    return name
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -70,15 +70,6 @@ def check_reached(answer: Answer, expect: Reached) -> None:
             assert getattr(seen, name) == getattr(expect, name)
 
 
-@pytest.fixture
-def adapter(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    why = missing(name)
-    if why is not None:
-        pytest.skip(why)
-    return name
-
-
 every_adapter = pytest.mark.parametrize("adapter", ADAPTERS, indirect=True)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 

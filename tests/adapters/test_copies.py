@@ -11,7 +11,7 @@ import pytest
 from apikey_guard import Guard, GuardMiddleware, Route
 from apikey_guard.core.standin import BEGINNING
 from apikey_guard.testing import FakeKeyService
-from tests.adapters.conformance import ADAPTERS, Request, make_adapter, missing
+from tests.adapters.conformance import Request, make_adapter
 from tests.adapters.expectations import BAD, GOOD, STANDIN, known_keys
 from tests.harness import build_environ, call, find_canary
 
@@ -50,15 +50,6 @@ UNTOUCHED = {
     "percent": "100% of acme%2Facme",
     "not-utf-8": "/a?x=%ff%fe&y=\xe9",
 }
-
-
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    why = missing(name)
-    if why is not None:
-        pytest.skip(why)
-    return name
 
 
 def seen(adapter: str, request: Request, **settings: Any) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from apikey_guard import Route
 from apikey_guard.core.standin import BEGINNING, SCHEME
 from apikey_guard.testing import FakeKeyService
-from tests.adapters.conformance import ADAPTERS, Answer, Request, make_adapter, missing
+from tests.adapters.conformance import Answer, Request, make_adapter
 from tests.adapters.expectations import BAD, GOOD, PLAIN, STANDIN, known_keys
 from tests.harness import find_canary
 
@@ -96,15 +96,6 @@ def sent(adapter: str, request: Request, keys: FakeKeyService | None = None, **s
 def texts(answer: Answer) -> str:
     assert answer.seen is not None, answer
     return "\n".join((*answer.seen.texts, answer.seen.body.decode("latin-1")))
-
-
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    why = missing(name)
-    if why is not None:
-        pytest.skip(why)
-    return name
 
 
 @pytest.mark.parametrize("where", SHOWN)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.conformance import ADAPTERS, Answer, Request, make_adapter, missing
+from tests.adapters.conformance import Answer, Request, make_adapter
 from tests.adapters.expectations import known_keys
 from tests.harness import find_canary
 
@@ -62,15 +62,6 @@ def sent(adapter: str, request: Request, **settings: Any) -> Answer:
         return behind.call(request)
     finally:
         behind.close()
-
-
-@pytest.fixture(params=ADAPTERS)
-def adapter(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    why = missing(name)
-    if why is not None:
-        pytest.skip(why)
-    return name
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
