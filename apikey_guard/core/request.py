@@ -23,6 +23,7 @@ _METHOD_HEADERS: Final = (
 _METHOD_PARAMETERS: Final = frozenset({"_method", "__method__", "__method_override__"})
 _MAYBE_PARAMETER: Final = re.compile("_method|%", re.IGNORECASE)
 _ABSOLUTE: Final = re.compile(r"[^/?#]*:")
+_FINAL_DOT: Final = re.compile(r"\.(?::[0-9]*)?\Z")
 
 
 def raw_target(environ: Mapping[str, object]) -> str | None:
@@ -68,7 +69,7 @@ def hosts_meant(environ: Mapping[str, object]) -> Collection[str] | None:
     hosts: set[str] = set()
     for value in (named, *told):
         host = _host_name(value)
-        if host is None or value.rstrip(":0123456789")[-1:] == ".":
+        if host is None or _FINAL_DOT.search(value):
             return None
         hosts.add(host)
     return hosts

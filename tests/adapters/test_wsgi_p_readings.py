@@ -346,6 +346,16 @@ def test_p04_another_host_is_another_host(host: str) -> None:
         assert asked(guarded, "/x", extra={"HTTP_HOST": host, "HTTP_X_FORWARDED_HOST": host}) == PASSED
 
 
+@pytest.mark.parametrize(
+    "host", ["192.0.2.7", "192.0.2.7:8000", "192.0.2.7:", "node.1", "[2001:db8::7]:8000"]
+)
+def test_p04_a_host_that_ends_in_a_digit_is_no_odd_one(host: str) -> None:
+    named = host if host.startswith("[") else host.partition(":")[0]
+    own = Route("/*", hosts=[named.removesuffix(":8000")], access="public")
+    with Guarded(routes=[own, Route("/*", hosts=["admin.example"], scopes=["s"])]) as guarded:
+        assert asked(guarded, "/x", extra={"HTTP_HOST": host}) == PASSED
+
+
 OVERRIDES = [
     *(
         {"headers": ((name, value),)}
