@@ -80,15 +80,19 @@ def told(environ: Environ, peers: Peers, prefix: str) -> Story:
     if not _same_addresses(elements, nodes):
         # Nobody's word: of a caller before a server that does not know this header, or unreadable.
         elements = []
-    scheme = _scheme(environ, elements) or plain.scheme
-    host = environ.get("HTTP_X_FORWARDED_HOST") or _host_of(elements) or plain.host
+    elements_of_caller = _since_caller(elements, peers)
+    told_scheme = _scheme(environ, elements_of_caller)
+    scheme = told_scheme or plain.scheme
+    host = environ.get("HTTP_X_FORWARDED_HOST") or _host_of(elements_of_caller) or plain.host
     last = _last_of(host)
     port = environ.get("HTTP_X_FORWARDED_PORT") or _port(last, _last_of(scheme))
-    if not port and not nodes:
+    if not port and told_scheme:
+        port = _PORTS.get(_last_of(scheme).lower(), "")
+    elif not port and not nodes:
         port = plain.port
     last_host = _with_port(last, _last_of(port), _last_of(scheme))
     element = _element(_node(plain.caller), _last_of(scheme), last_host)
-    if not _agree(elements, scheme=_last_of(scheme), host=last_host):
+    if not _agree(elements_of_caller, scheme=_last_of(scheme), host=last_host):
         said = ", ".join(f"for={_node(node)}" for node in nodes[1:])
         if nodes:
             first = _element(_node(nodes[0]), _last_of(scheme), last_host)
@@ -118,6 +122,14 @@ def _addresses(environ: Environ, elements: Sequence[Mapping[str, str]]) -> tuple
     return nodes, ", ".join(nodes)
 
 
+def _since_caller(elements: Sequence[Mapping[str, str]], peers: Peers) -> Sequence[Mapping[str, str]]:
+    """The elements from that of the caller on: what it asked, by the word of the server that it reached."""
+    first = len(elements) - 1
+    while first > 0 and peers.trusts(_plain(elements[first].get("for", ""))):
+        first -= 1
+    return elements[max(first, 0) :]
+
+
 def _scheme(environ: Environ, elements: Sequence[Mapping[str, str]]) -> str:
     """The scheme that is told, as it is told; "" where none is."""
     for key, word in _SCHEMES_TOLD:
@@ -127,14 +139,14 @@ def _scheme(environ: Environ, elements: Sequence[Mapping[str, str]]) -> str:
         if word and value.lower() == word:
             return "https"
         if key == "HTTP_X_FORWARDED_PROTO":
-            of_elements = next((each["proto"] for each in reversed(elements) if each.get("proto")), "")
+            of_elements = next((each["proto"] for each in elements if each.get("proto")), "")
             if _SCHEME.fullmatch(of_elements):
                 return of_elements
     return ""
 
 
 def _host_of(elements: Sequence[Mapping[str, str]]) -> str:
-    host = next((each["host"] for each in reversed(elements) if each.get("host")), "")
+    host = next((each["host"] for each in elements if each.get("host")), "")
     return host if _HOST.fullmatch(host) else ""
 
 
@@ -164,10 +176,10 @@ def _same_addresses(elements: Sequence[Mapping[str, str]], nodes: Sequence[str])
 
 
 def _agree(elements: Sequence[Mapping[str, str]], *, scheme: str, host: str) -> bool:
-    """Whether a told ``Forwarded`` says what the rest does; what it leaves out contradicts nothing."""
+    """Whether the caller's element says what the rest does; what it leaves out contradicts nothing."""
     if not elements:
         return False
-    known_host, known_scheme = elements[-1].get("host"), elements[-1].get("proto")
+    known_host, known_scheme = elements[0].get("host"), elements[0].get("proto")
     return (not known_host or _bare(known_host) == _bare(host)) and (
         not known_scheme or known_scheme.lower() == scheme.lower()
     )

@@ -103,6 +103,10 @@ THE_SAME = 'for=203.0.113.9;host="a.example";proto=https'
             id="a list: what the peer added",
         ),
         pytest.param([FOR], ("http", "", ""), id="no host at all"),
+        pytest.param([FOR, PROTO], ("https", "", "443"), id="a scheme and no host"),
+        pytest.param(
+            [FOR, PROTO, ("X-Forwarded-Host", "a b")], ("https", "a b", "443"), id="a host that is none"
+        ),
     ],
 )
 def test_what_a_trusted_peer_says_is_completed_from_what_it_says(
@@ -254,3 +258,32 @@ def test_a_program_behind_writes_the_links_that_the_caller_can_follow(count: int
 
     list(ProxyFix(app, x_for=count, x_host=1, x_port=1)(environ, lambda *_: bytes))  # type: ignore[arg-type, return-value]  # as a server calls it
     assert links == [("https://a.example/", [PROXY, "203.0.113.9"][count - 1])]
+
+
+EDGE = "192.0.2.50"
+FIRST, SECOND = "for=203.0.113.9;host=a.example;proto=https", f"for={EDGE};host=inner;proto=http"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "trusted", "expected"),
+    [
+        pytest.param(f"{FIRST}, {SECOND}", True, ("203.0.113.9", "https", "a.example", "443"), id="trusted"),
+        pytest.param(f"{FIRST}, {SECOND}", False, (EDGE, "http", "inner", "80"), id="not trusted"),
+        pytest.param(
+            f"for=203.0.113.9, {SECOND}", True, ("203.0.113.9", "http", "inner", "80"), id="nothing more said"
+        ),
+        pytest.param(
+            f"for=9.9.9.9;host=evil.example;proto=wss, {FIRST}, {SECOND}",
+            True,
+            ("203.0.113.9", "https", "a.example", "443"),
+            id="begun by the caller",
+        ),
+    ],
+)
+def test_behind_several_hops_the_story_is_that_of_the_caller(
+    forwarded: str, trusted: bool, expected: tuple[str, str, str, str]
+) -> None:
+    environ = {**SOCKET, "HTTP_HOST": "gateway:18000", "HTTP_FORWARDED": forwarded}
+    found = told(environ, Peers([PROXY, EDGE] if trusted else [PROXY]), "")
+    assert (found.caller, found.scheme, found.host, found.port) == expected
+    assert found.forwarded.startswith(forwarded)
