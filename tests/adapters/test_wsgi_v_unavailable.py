@@ -117,15 +117,20 @@ def test_v02_an_odd_answer_about_a_key_is_that_keys_own_fault(
         assert guarded.code() == ALLOWED
 
 
+def known_lately(guarded: Guarded, service: LoopbackKeyService, number: int) -> list[str]:
+    """So many keys that were valid a moment ago."""
+    keys = [f"{GOOD}-{n}" for n in range(number)]
+    service.keys.update({key: {} for key in keys})
+    assert [guarded.code(key) for key in keys] == [ALLOWED] * number
+    return keys
+
+
 @pytest.mark.parametrize("fault", ODD.values(), ids=ODD)
 def test_v14_an_odd_answer_opens_nothing_whose_ever_key_it_is_about(
     service: LoopbackKeyService, fault: Fault
 ) -> None:
-    keys = [f"{GOOD}-{number}" for number in range(20)]
-    service.keys.update({key: {} for key in keys})
     with guarded_by(service) as guarded:
-        for key in keys:
-            assert guarded.code(key) == ALLOWED
+        keys = known_lately(guarded, service, 20)
         fault(service)
         guarded.clock.advance(TTL_IS_OVER)
         for key in keys:
@@ -163,11 +168,8 @@ def test_v14_made_up_keys_on_which_it_hangs_never_open_the_breaker(service: Loop
 def test_d03_an_outage_that_keys_valid_lately_meet_opens_the_breaker(
     service: LoopbackKeyService, fault: Fault
 ) -> None:
-    keys = [f"{GOOD}-{number}" for number in range(12)]
-    service.keys.update({key: {} for key in keys})
     with guarded_by(service) as guarded:
-        for key in keys:
-            assert guarded.code(key) == ALLOWED
+        keys = known_lately(guarded, service, 12)
         fault(service)
         guarded.clock.advance(TTL_IS_OVER)
         assert at_once([lambda key=key: guarded.code(key) for key in keys]) == [ALLOWED] * 12  # type: ignore[misc]  # bound early
