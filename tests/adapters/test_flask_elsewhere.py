@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import flask
@@ -37,6 +39,13 @@ def method_override(environ: WSGIEnvironment) -> None:
     method = environ.get("HTTP_X_HTTP_METHOD_OVERRIDE", "").upper()
     if method:
         environ["REQUEST_METHOD"] = method
+
+
+def method_from_body(environ: WSGIEnvironment) -> None:
+    """As forms have it that can only POST."""
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["REQUEST_METHOD"] = dict(parse_qsl(body.decode())).get("_method", environ["REQUEST_METHOD"])
 
 
 def path_from_header(environ: WSGIEnvironment) -> None:
@@ -191,6 +200,17 @@ def test_p02_a_route_holds_for_the_place_where_the_view_is_called(
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     for _ in range(2):  # unknown, then remembered
         assert app.test_client().open(path, method=method, headers=sent).status_code == status
+
+
+def test_p05_a_method_in_a_body_that_is_obeyed_counts_where_the_view_is_called() -> None:
+    app = flask.Flask(__name__, static_folder=None)
+    app.wsgi_app = changing(method_from_body)(app.wsgi_app)  # type: ignore[method-assign]  # as above
+    ApiKeyGuard(app, key_service=known_keys(), routes=[POSTED])
+    app.add_url_rule("/form", "view", lambda: flask.request.method, methods=METHODS)
+    post = app.test_client().post
+    assert post("/form", data={"a": "b"}).text == "POST"
+    assert post("/form", data={"_method": "DELETE"}).status_code == 401
+    assert post("/form", data={"_method": "DELETE"}, headers={"apikey": GOOD}).text == "DELETE"
 
 
 def test_c05_what_the_request_shows_by_then_is_no_credential() -> None:
