@@ -468,6 +468,7 @@ CLAIMED = [
     # who calls
     *("X-Forwarded-User", "Remote-User", "X-Remote-User", "X-SSL-Client-Verify", "Client-Cert"),
     *("X-Forwarded-Client-Cert", "X-Auth-Request-User", "X-MS-Client-Principal", "X-Consumer-Groups"),
+    *("X-Credential-Username", "X-RealIP", "X-Connecting-IP", "X-User-IP", "X-Protocol"),
     # how to hand a file on
     *("X-Sendfile-Type", "X-Accel-Mapping"),
 ]
