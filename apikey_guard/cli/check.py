@@ -10,7 +10,14 @@ from typing import Final
 from apikey_guard.cli.arguments import Commands, ReadSettings, add_command, add_settings, read_settings
 from apikey_guard.cli.asking import ask, made_up_key
 from apikey_guard.cli.console import Console, printable, shortened
-from apikey_guard.cli.findings import Finding, Level, about_files, about_settings
+from apikey_guard.cli.findings import (
+    Finding,
+    Level,
+    about_files,
+    about_revocation,
+    about_settings,
+    worst_ages,
+)
 from apikey_guard.cli.origins import about_origins
 from apikey_guard.errors import KeyFileError, SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings
@@ -62,7 +69,7 @@ def _findings(read: ReadSettings, console: Console, *, offline: bool) -> Iterato
         yield _key_service(settings, console)
         with console.waiting("connecting to the origins"):
             yield from [*about_origins(settings)]
-    yield Finding(Level.GOOD, _revocation(settings))
+    yield Finding(Level.GOOD, about_revocation(settings))
     yield from about_settings(settings)
     yield from about_files(settings)
     for warning in read.warnings:
@@ -87,16 +94,6 @@ def _key_service(settings: Settings, console: Console) -> Finding:
             "so every request will ask it",
         )
     return Finding(Level.GOOD, sentence)
-
-
-def _revocation(settings: Settings) -> str:
-    up, down = _worst_ages(settings)
-    longer = f", {down:g} s while the key service is down" if down > up else ""
-    return f"a revoked key works for {up:g} s at most{longer} (cache_ttl, stale_if_error)"
-
-
-def _worst_ages(settings: Settings) -> tuple[float, float]:
-    return settings.cache_ttl, settings.cache_ttl + settings.stale_if_error
 
 
 def _say_settings(read: ReadSettings, console: Console) -> None:
@@ -127,7 +124,7 @@ def _described(read: ReadSettings | None, findings: list[Finding]) -> dict[str, 
         "findings": [{"level": finding.level.name.lower(), "text": finding.text} for finding in findings],
     }
     if read is not None:
-        up, down = _worst_ages(read.settings)
+        up, down = worst_ages(read.settings)
         described["revoked_key_works_seconds"] = {"key_service_up": up, "key_service_down": down}
         described["settings"] = {
             name: {"value": read.settings.shown(name), "source": read.source(name)} for name in SETTING_NAMES

@@ -87,8 +87,27 @@ def _about_hiding(settings: Settings) -> Iterator[Finding]:
     for where, hide in hides.items():
         if hide is False:
             yield _warning(f"hide_credentials: {where}: what answers, its logs and its reports see the keys")
-    shown = ", ".join(f"{where}: {'false' if hide is False else hide}" for where, hide in hides.items())
-    yield Finding(Level.GOOD, f"hide_credentials, by where a request goes: {shown}")
+    yield Finding(
+        Level.GOOD, f"hide_credentials, by where a request goes: {', '.join(shown_hiding(settings))}"
+    )
+
+
+def shown_hiding(settings: Settings) -> Iterator[str]:
+    """What becomes of the key, a line for all requests and one for each route that differs."""
+    for where, hide in hiding_of(settings).items():
+        yield f"{where}: {'false' if hide is False else hide}"
+
+
+def worst_ages(settings: Settings) -> tuple[float, float]:
+    """How many seconds a revoked key may work: while the key service is up, and while it is down."""
+    return settings.cache_ttl, settings.cache_ttl + settings.stale_if_error
+
+
+def about_revocation(settings: Settings) -> str:
+    """How long a revoked key may work."""
+    up, down = worst_ages(settings)
+    longer = f", {down:g} s while the key service is down" if down > up else ""
+    return f"a revoked key works for {up:g} s at most{longer} (cache_ttl, stale_if_error)"
 
 
 def about_files(settings: Settings) -> Iterator[Finding]:

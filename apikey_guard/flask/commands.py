@@ -8,7 +8,8 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from apikey_guard.assembly import hiding_of, key_cookies
+from apikey_guard.assembly import key_cookies
+from apikey_guard.cli.findings import about_revocation, shown_hiding
 from apikey_guard.errors import KeyFileError
 from apikey_guard.flask.marks import Views
 from apikey_guard.guard import Guard
@@ -42,13 +43,9 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
         ]
         for line in lines or ["none: everything needs a valid key"]:
             click.echo(f"  {line}")
-        for where, hide in hiding_of(settings).items():
-            click.echo(f"hide_credentials, {where}: {'false' if hide is False else hide}")
-        longest = settings.cache_ttl + settings.stale_if_error
-        click.echo(
-            f"a revoked key works for {settings.cache_ttl:g} s at most, "
-            f"{longest:g} s while the key service is down (cache_ttl, stale_if_error)"
-        )
+        for hidden in shown_hiding(settings):
+            click.echo(f"hide_credentials, {hidden}")
+        click.echo(about_revocation(settings))
         if not offline:
             _ask(settings)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apikey_guard.assembly import hiding_of
 from apikey_guard.cli.asking import ask, made_up_key
+from apikey_guard.cli.findings import about_revocation, shown_hiding
 from apikey_guard.django.guards import installed_guard, read_settings
 from apikey_guard.errors import KeyFileError, SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings
@@ -53,13 +53,9 @@ class Command(BaseCommand):
     def _check(self, settings: Settings, *, offline: bool) -> None:
         for name in SETTING_NAMES:
             self.stdout.write(f"{name:<27}{settings.shown(name):<46}{settings.sources[name]}")
-        for where, hide in hiding_of(settings).items():
-            self.stdout.write(f"hide_credentials, {where}: {'false' if hide is False else hide}")
-        up, down = settings.cache_ttl, settings.cache_ttl + settings.stale_if_error
-        self.stdout.write(
-            f"a revoked key works for {up:g} s at most, {down:g} s while the key service is down "
-            "(cache_ttl, stale_if_error)"
-        )
+        for hidden in shown_hiding(settings):
+            self.stdout.write(f"hide_credentials, {hidden}")
+        self.stdout.write(about_revocation(settings))
         if not offline:
             self._ask(settings)
 
