@@ -190,7 +190,13 @@ def _access(request: GuardedRequest) -> Access | None:
 
 def _language(path: str, urlconf: str) -> AbstractContextManager[object]:
     """The language of ``i18n_patterns``, which ``LocaleMiddleware`` chooses only later."""
-    if not settings.USE_I18N or not is_language_prefix_patterns_used(urlconf)[0]:
+    if not settings.USE_I18N:
+        return nullcontext()
+    used, default_has_prefix = is_language_prefix_patterns_used(urlconf)
+    if not used:
         return nullcontext()
     language = get_language_from_path(path)
+    if language is None and not default_has_prefix:
+        # Whatever request this thread served before, and in which language.
+        language = settings.LANGUAGE_CODE
     return nullcontext() if language is None else override(language)

@@ -237,10 +237,14 @@ class Entrance:
         return None
 
     def _arrive(self) -> Response | None:
-        """Look again at a request whose method is another one by now, or that no key has opened."""
+        """Look again at a request whose method or view is another one by now, or that no key has opened."""
         current = request._get_current_object()  # type: ignore[attr-defined]  # as above
-        passed = current.environ[self._key]
-        if passed.__class__ is tuple and current.method == passed[4]:
+        passed, rule = current.environ[self._key], current.url_rule
+        if (
+            passed.__class__ is tuple
+            and current.method == passed[4]
+            and (rule is None or not self._views.scopes(rule.endpoint, passed[4]))
+        ):
             return None
         decision = self._looked_at(current, passed)
         return self._respond(decision, current.url_rule) if isinstance(decision, _Refused) else None

@@ -13,12 +13,14 @@ pytest.importorskip("django")
 from tests.adapters import django_adapter
 
 from asgiref.sync import async_to_sync  # isort: skip
+from django.conf.urls.i18n import i18n_patterns
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 from django.urls import include, path
+from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
@@ -401,3 +403,30 @@ def test_a12_an_empty_credential_is_not_nobody(send: Send, keys: FakeKeyService,
             return
         assert send("/maybe/?apikey=" if kind == "query" else "/maybe/", **headers) == MISSING
         assert send("/maybe/") == (200, "maybe for nobody")
+
+
+# -- languages in the path ---------------------------------------------------------------------------------
+
+
+class LanguageUrls:
+    urlpatterns = i18n_patterns(
+        path("open/", public(named("open"))), path("orders/", named("orders")), prefix_default_language=False
+    )
+
+
+@both
+@pytest.mark.parametrize("active", ["de", "en"])
+def test_a16_a_mark_is_found_whatever_language_was_spoken_before(send: Send, active: str) -> None:
+    middleware = [GUARD, "django.middleware.locale.LocaleMiddleware"]
+    languages = {"LANGUAGE_CODE": "en", "LANGUAGES": [("en", "English"), ("de", "Deutsch")]}
+    # As LocaleMiddleware leaves it behind in the thread of an earlier request.
+    with (
+        override_settings(USE_I18N=True, **languages, MIDDLEWARE=middleware, ROOT_URLCONF=LanguageUrls),
+        translation.override(active),
+    ):
+        for target in ("/open/", "/de/open/", "/open/"):
+            assert send(target, Accept_Language="de") == (200, "open for nobody")
+        for target in ("/orders/", "/de/orders/", "/en/open/"):
+            assert send(target) == MISSING
+            assert send(target, apikey=BAD) == INVALID
+        assert send("/de/orders/", apikey=GOOD) == (200, "orders for 42")

@@ -415,6 +415,25 @@ def test_a16_a_function_before_the_view_carries_no_mark_to_another_method_or_vie
     assert site.get("/open", X_Late_View="other") == (200, "other for nobody")
 
 
+@pytest.mark.parametrize("turns", [1, 2], ids=["asked", "remembered"])
+def test_a16_a_function_before_the_view_carries_no_key_past_the_scopes_of_a_blueprint(turns: int) -> None:
+    app = flask.Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=known_keys())
+    reports = guard.require_scopes("write")(flask.Blueprint("reports", __name__))
+    reports.add_url_rule("/all", "all", lambda: "all")
+    app.register_blueprint(reports)
+    app.add_url_rule("/plain", "plain", lambda: "plain")
+
+    @app.before_request
+    def elsewhere() -> None:
+        flask.request.url_rule = next(app.url_map.iter_rules("reports.all"))
+
+    client = app.test_client()
+    for _ in range(turns):
+        said = [client.get("/plain", headers={"apikey": key}).status_code for key in (GOOD, WRITER, BAD)]
+    assert said == [403, 200, 401]
+
+
 def test_k02_what_is_kept_of_a_request_shows_no_key() -> None:
     seen: list[str] = []
     site = App(changing(lambda environ: seen.append(repr(environ))))
