@@ -184,6 +184,37 @@ def test_a01_an_environ_that_cannot_be_read_is_a_500_of_ours(caplog: pytest.LogC
     assert "ValueError" in caplog.text
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "remembered"])
+@pytest.mark.parametrize("key", [None, GOOD, BAD])
+@pytest.mark.parametrize("access", ["public", "optional", "required"])
+def test_a01_a_request_that_cannot_be_prepared_for_the_app_never_reaches_it(
+    access: str, key: str | None, known: bool
+) -> None:
+    class Fixed(dict[str, Any]):
+        """What the caller sent cannot be taken out of it, nor replaced."""
+
+        def __setitem__(self, name: str, value: Any) -> None:
+            if name.startswith("HTTP_"):
+                raise TypeError
+            super().__setitem__(name, value)
+
+        def __delitem__(self, name: str) -> None:
+            raise TypeError
+
+        def pop(self, name: str, *default: Any) -> Any:
+            raise TypeError
+
+    with Guarded(routes=[Route("/*", access=access)]) as guarded:  # type: ignore[arg-type]  # one of its words
+        if known:
+            guarded.code(GOOD)
+            guarded.code(BAD)
+        calls = guarded.app.calls
+        headers = [("X-Consumer-ID", "forged"), *([] if key is None else [("apikey", key)])]
+        status, _ = code(call(guarded.wsgi, Fixed(build_environ(headers=headers)), lint=False))
+        assert status in {401, 500}
+        assert guarded.app.calls == calls
+
+
 def test_a01_the_apps_own_exception_passes_untouched() -> None:
     error = RuntimeError("the app's")
     with Guarded() as guarded:
