@@ -177,8 +177,15 @@ class Policy:
         self.rules = [(route.path, Rule.of(route, defaults, everywhere)) for route in routes]
         self._all = [self.default, *(rule for _, rule in self.rules)]
         self._table = table = RouteTable(self.rules, self.default)
+        self._everywhere = everywhere
         # Where every rule decides alike, the default included, it does not matter how a path can be read.
-        self._readings_matter = any(not rule.plain or rule.scopes for rule in self._all)
+        self._readings_matter = any(
+            not rule.plain
+            or rule.scopes
+            or rule.extractor is not self.default.extractor
+            or rule.hiding.hides != self.default.hiding.hides
+            for rule in self._all
+        )
         self._methods_matter = any(rule.methods is not None for rule in self._all)
         self._hosts_matter = any(rule.hosts is not None for rule in self._all)
         # Where an encoded slash leads nowhere that asks for more: places that hold however they are written.
@@ -262,22 +269,39 @@ class Policy:
     def _join(self, rules: Sequence[Rule]) -> Rule:
         """The rule that asks for everything that one of these asks for; one of them where one does.
 
-        It looks like the one that asks for most: its label, its locations, its dialect.
+        It looks like the one that asks for most: its label, its locations, its dialect. One that looks in
+        no place where another does not comes first, and one of a route before the default. The credential
+        is hidden if one of them hides it.
         """
         asking = [rule for rule in rules if rule.mode == "enforce" and rule.access != "public"]
         if not asking:
             mode = max((rule.mode for rule in rules), key=_MODES.__getitem__)
             asking = [rule for rule in rules if rule.mode == mode]
-        most = max(asking, key=lambda rule: (_ACCESSES[rule.access], len(rule.scopes)))
+        places = [frozenset(rule.extractor.locations) for rule in asking]
+        common = places[0].intersection(*places)
+        differ = len(set(places)) > 1
+
+        def asks(rule: Rule) -> tuple[int, bool, int, bool]:
+            narrow = common.issuperset(rule.extractor.locations)
+            return _ACCESSES[rule.access], narrow, len(rule.scopes), differ and rule.label is not None
+
+        most = max(asking, key=asks)
         scopes = NO_SCOPES.union(*(rule.scopes for rule in asking))
-        if scopes == most.scopes:
+        hide = most.hiding.hide_as or next(
+            (rule.hiding.hide_as for rule in rules if rule.hiding.hides), False
+        )
+        if scopes == most.scopes and hide == most.hiding.hide_as:
             return most
-        key = (id(most), scopes)
+        key = (id(most), scopes, hide)
         joined = self._joined.get(key)
         if joined is None:
             if len(self._joined) >= _JOINED_RULES:
                 self._joined.clear()
-            joined = self._joined[key] = replace(most, scopes=scopes)
+            hiding = most.hiding
+            if hide != hiding.hide_as:
+                names = tuple(map(str, most.extractor.locations))
+                hiding = _hiding(names, hide, tuple(each for each in self._everywhere if each not in names))
+            joined = self._joined[key] = replace(most, scopes=scopes, hiding=hiding)
         return joined
 
     def hands_on(self, path: str, environ: Environ) -> bool:

@@ -215,6 +215,45 @@ def test_p01_the_rule_looks_like_the_route_that_asks_for_most() -> None:
         assert "X-Admin-Key" in missing.json()["detail"]
 
 
+ODD_SPELLINGS = ("/API/x", "//api/x", "/api;a/x", "/x/../api/x", "/api/x/%2e%2e/y")
+
+
+@pytest.mark.parametrize("path", ODD_SPELLINGS)
+def test_p01_a_key_is_taken_only_where_every_reading_takes_it(path: str) -> None:
+    cookies, header = ["cookie:key", "header:apikey"], ["header:apikey"]
+    for default, own in ((cookies, header), (header, cookies)):
+        routes = [Route("/api/*", key_locations=own)]
+        with Guarded(routes=routes, key_locations=default) as guarded:
+            guarded.keys.add(GOOD)
+            answers = {
+                name: call(guarded.wsgi, build_environ(path, headers=[sent]), lint=False).status
+                for name, sent in {"cookie": ("Cookie", f"key={GOOD}"), "header": ("apikey", GOOD)}.items()
+            }
+            # A path that is the route's alone has its places; any other is read in the fewest.
+            assert answers["header"] == 200
+            assert answers["cookie"] == 401 or (path == ODD_SPELLINGS[-1] and own is cookies)
+
+
+@pytest.mark.parametrize("path", ODD_SPELLINGS)
+def test_p01_where_two_readings_share_no_place_the_route_has_the_word(path: str) -> None:
+    with Guarded(routes=[Route("/api/*", key_locations=["header:X-Api"])]) as guarded:
+        guarded.keys.add(GOOD)
+        for name, status in (("X-Api", 200), ("apikey", 401)):
+            assert (
+                call(guarded.wsgi, build_environ(path, headers=[(name, GOOD)]), lint=False).status == status
+            )
+
+
+@pytest.mark.parametrize("scopes", [(), ("s",)], ids=["a key", "a scope"])
+@pytest.mark.parametrize("path", ODD_SPELLINGS[:-1])
+def test_p01_a_key_is_hidden_if_one_reading_hides_it(path: str, scopes: tuple[str, ...]) -> None:
+    with Guarded(routes=[Route("/api/*", hide_credentials=False, scopes=scopes)]) as guarded:
+        guarded.keys.add(GOOD, Consumer(scopes=frozenset(scopes)))
+        environ = build_environ(path, headers=[("apikey", GOOD)])
+        assert call(guarded.wsgi, environ, lint=False).status == 200
+        assert GOOD not in repr(environ)
+
+
 def test_p01_the_rule_of_a_combination_is_made_once() -> None:
     routes = [Route("/a/*", scopes=["a"]), Route("/b/*", scopes=["b"])]
     with Guarded(routes=routes) as guarded:
