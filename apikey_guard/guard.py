@@ -52,7 +52,7 @@ UNANSWERED: Final = "apikey_guard.unanswered"
 #: What is said of a preflight that is answered before the app.
 PREFLIGHT: Final = Deny(Reason.PREFLIGHT)
 
-_PASSED = Allow()
+PASSED = Allow()
 # Looked up once: an enum member costs more than everything else in its line.
 _FRESH = Freshness.FRESH
 _INVALID, _LACKING = Reason.INVALID_CREDENTIAL, Reason.INSUFFICIENT_SCOPE
@@ -323,7 +323,7 @@ class Guard:
     def _without_credential(self, rule: Rule, environ: Environ, path: str) -> Decision | None:
         """The decision about a request whose credential does not matter, or None."""
         if rule.mode == "off":
-            return _PASSED
+            return PASSED
         decision: Allow | Deny | None = None
         if rule.access == "public" or self._policy.hands_on(path, environ):
             decision = Allow(route=rule.label)
@@ -355,7 +355,7 @@ class Guard:
         environ[DECISION] = decision
         if decision is not None:
             self._telling.tell(decision, environ)
-        return _PASSED
+        return PASSED
 
     def _observe_outcome(self, question: Question, outcome: Outcome) -> None:
         self._telling.tell(conclude(question, outcome), None)
@@ -396,7 +396,7 @@ class Guard:
 
     def _end(self, environ: Environ, rule: Rule, said: Decision) -> Decision:
         """The end of a pending request: whoever is let in without a key gets the request prepared now."""
-        if isinstance(said, Deny) or said.consumer is not None or said is _PASSED:
+        if isinstance(said, Deny) or said.consumer is not None or said is PASSED:
             return said
         try:
             return self._admit_nobody(environ, rule, said)

@@ -22,7 +22,7 @@ from apikey_guard.core.model import Allow, Deny, Reason, Rejection
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
 from apikey_guard.forwarding import AIM, Forwarder
-from apikey_guard.guard import DECISION, PREFLIGHT, Environ, Guard
+from apikey_guard.guard import CONSUMER, DECISION, PASSED, PREFLIGHT, Environ, Guard
 from apikey_guard.pending import Passage, Pending, Place
 from apikey_guard.wsgi import refusing, unicode_path
 
@@ -256,9 +256,12 @@ class Entrance:
         """
         environ: Environ = request.environ
         passed: Any = environ.get(self._key)
+        if isinstance(passed, _Refused):
+            raise rejected(*passed)  # whoever caught it the first time gets no further
         # A test may have made the context, and nobody has let the request in; or modes refuse nothing.
-        if passed is None or isinstance(passed, _Refused) or environ.get(DECISION) is not passed[1]:
+        if passed is None or passed[1] is PASSED:
             return
+        allowed: Allow = passed[1]
         pending: Pending | None = passed[2]
         path = _path(environ)
         deny: Deny | None = None
@@ -269,7 +272,8 @@ class Entrance:
                 deny = decision
             elif decision.consumer is not None:
                 environ[self._key] = Passage(*passed)._replace(decision=decision, pending=None)
-        deny = deny or self._guard.require(environ, scopes)
+                allowed = decision
+        deny = deny or self._lacking(environ, allowed, scopes)
         if deny is not None:
             refused = self._refuse(environ, path, deny)
             request_denied.send(self._app, _async_wrapper=self._app.ensure_sync, decision=deny)
@@ -290,15 +294,22 @@ class Entrance:
                 return looked
             decision = looked
         rule = current.url_rule
-        # Modes ``monitor`` and ``off`` leave no decision of ours on the request.
-        if rule is not None and environ.get(DECISION) is decision:
+        # Modes ``monitor`` and ``off`` refuse nothing.
+        if rule is not None and decision is not PASSED:
             scopes = self._views.scopes(rule.endpoint, current.method)
-            deny = self._guard.require(environ, scopes) if scopes else None
+            deny = self._lacking(environ, decision, scopes) if scopes else None
             # A preflight that was handed on: Flask answers it, and no function of the view does.
             answered = deny is not None and _answers_options(rule) and self._guard.is_preflight(environ)
             if deny is not None and not answered:
                 return self._refuse(environ, _path(environ), deny)
         return decision
+
+    def _lacking(self, environ: Environ, decision: Allow, scopes: frozenset[str]) -> Deny | None:
+        """The Deny where what this app's own guard decided holds too few scopes."""
+        if environ.get(DECISION) is not decision:
+            # An app that was called with the same environ has a guard of its own.
+            environ = {**environ, DECISION: decision, CONSUMER: decision.consumer}
+        return self._guard.require(environ, scopes)
 
     def _look_again(self, current: Request, passage: Passage, *, moved: bool) -> Allow | _Refused:
         """What holds at the view, where it is not the one, or not the place, that was decided about."""

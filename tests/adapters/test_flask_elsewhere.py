@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from flask.views import MethodView, View
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from apikey_guard import Route
-from apikey_guard.flask import ApiKeyGuard, current_consumer
+from apikey_guard.flask import ApiKeyGuard, ApiKeyRejected, current_consumer
 from tests.adapters.flask_site import BAD, GOOD, WRITER, known_keys
 from tests.harness.origin import Origin, answer
 
@@ -484,6 +485,64 @@ def test_a16_what_asks_for_a_key_holds_below_every_decorator(kind: str, settings
         assert [client.get("/view", headers=key).status_code for key in keys] == [401, 401, 403, 200, 401]
         assert [client.get("/key", headers=key).status_code for key in keys] == [401, 401, 200, 200, 401]
     assert client.get("/view", headers={"apikey": WRITER}).text == "seen by 7"
+
+
+@pytest.mark.parametrize("access", ["required", "optional", "public"])
+@pytest.mark.parametrize("key", [None, GOOD], ids=["nobody", "lacking"])
+def test_a16_whoever_caught_a_refusal_gets_no_further(key: str | None, access: str) -> None:
+    app = flask.Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=known_keys(), default_access=access)
+    reached: list[str] = []
+    parts = [mark(lambda: reached.append("part")) for mark in (guard.require_scopes("write"), guard.required)]
+
+    @app.get("/all")
+    @guard.optional
+    def every_part() -> str:
+        for part in parts * 2:
+            with contextlib.suppress(ApiKeyRejected):
+                part()
+        return "all"
+
+    @app.get("/write")
+    @guard.require_scopes("write")
+    def write() -> str:
+        return "write"
+
+    @app.errorhandler(ApiKeyRejected)
+    def refused(error: ApiKeyRejected) -> Any:
+        with contextlib.suppress(ApiKeyRejected):
+            parts[1]()
+        return error.get_response()
+
+    client = app.test_client()
+    for _ in range(2):
+        for path in ("/all", "/write"):
+            client.get(path, headers={} if key is None else {"apikey": key})
+    assert reached == []
+    assert client.get("/all", headers={"apikey": WRITER}).text == "all"
+    assert reached == ["part"] * 4
+
+
+def test_a16_an_app_that_is_called_with_the_same_environ_changes_no_decision() -> None:
+    inner, outer = flask.Flask("inner"), flask.Flask("outer")
+    inner.add_url_rule("/<name>", "named", lambda name: name)
+    ApiKeyGuard(inner, key_service=known_keys(), default_access="public")
+    guard = ApiKeyGuard(outer, key_service=known_keys(), default_access="public")
+    inner_app = inner.wsgi_app
+
+    @guard.require_scopes("write")
+    def written() -> str:
+        return "written"
+
+    @outer.get("/both")
+    def both() -> str:
+        list(inner_app(flask.request.environ, lambda *_: lambda _data: None))
+        return written()
+
+    client = outer.test_client()
+    sent = ({}, {"apikey": BAD}, {"apikey": GOOD}, {"apikey": WRITER})
+    for _ in range(2):
+        assert [client.get("/both", headers=each).status_code for each in sent] == [401, 401, 403, 200]
 
 
 def test_a_marked_function_is_a_plain_one_outside_of_a_request() -> None:
