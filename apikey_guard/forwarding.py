@@ -21,6 +21,7 @@ from apikey_guard.core.model import Consumer, Deny, Reason
 from apikey_guard.core.story import caller_host
 from apikey_guard.core.table import Router
 from apikey_guard.core.target import has_encoded_slash, literal_path, mount_of, taken_off, wire_path
+from apikey_guard.environ import CONSUMER, Environ
 from apikey_guard.errors import (
     BadRequest,
     CallerGone,
@@ -36,13 +37,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("apikey_guard")
 
-Environ = dict[str, Any]
 
 #: Where the environ says which origin answered.
 ORIGIN: Final = "apikey_guard.origin"
 #: Where a request carries its aim from before the decision until after it.
 AIM: Final = "apikey_guard.aim"
-_CONSUMER: Final = "apikey_guard.consumer"
+
 
 _PIECE_BYTES: Final = 65_536
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -250,7 +250,7 @@ class Forwarder:
     def _origin(self, way: Way, environ: Environ) -> str | None:
         if self._choose_origin is None:
             return way.origin
-        chosen = self._choose_origin(environ, environ.get(_CONSUMER))
+        chosen = self._choose_origin(environ, environ.get(CONSUMER))
         return way.origin if chosen is None else chosen
 
     def _of_this_process(self) -> Mapping[str, OriginClient]:

@@ -23,8 +23,8 @@ from urllib.parse import quote
 from apikey_guard.assembly import open_by_default
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import Allow, Consumer, Deny, Freshness
+from apikey_guard.environ import DECISION, UNANSWERED
 from apikey_guard.errors import SettingsError
-from apikey_guard.guard import DECISION, UNANSWERED
 from apikey_guard.settings import DEFAULTS, Settings, load_settings
 from apikey_guard.settings_sources import find
 from apikey_guard.wsgi import GuardMiddleware

@@ -11,8 +11,9 @@ import hashlib
 import hmac
 from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
+from apikey_guard.admission import Admission
 from apikey_guard.assembly import make_cors, make_identity_headers, make_policy
 from apikey_guard.bodies import RequestBody, WsgiBody, with_body
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
@@ -20,7 +21,6 @@ from apikey_guard.core import body as body_fields
 from apikey_guard.core.cors import is_preflight
 from apikey_guard.core.decision import Outcome, Question, Rule, conclude, lacking, settle
 from apikey_guard.core.extraction import Ambiguous, Location
-from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.model import (
     NO_SCOPES,
     Allow,
@@ -34,6 +34,7 @@ from apikey_guard.core.model import (
 )
 from apikey_guard.core.peers import Peers, network_of
 from apikey_guard.core.standin import STRONG_LENGTH
+from apikey_guard.environ import CONSUMER, DECISION, UNANSWERED, Environ
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
 from apikey_guard.openapi import security_schemes
 from apikey_guard.pending import NOTHING_FOUND, Found, Pending
@@ -41,13 +42,6 @@ from apikey_guard.rejections import Rejections
 from apikey_guard.settings import Settings, load_settings
 from apikey_guard.telling import Telling, fault
 from apikey_guard.verifier import Verifier
-
-Environ = dict[str, Any]  # of WSGI, or Django's request.META: holds objects of every kind
-
-CONSUMER: Final = "apikey_guard.consumer"
-DECISION: Final = "apikey_guard.decision"
-#: Why a request that was allowed got no answer from behind the guard, for what logs it.
-UNANSWERED: Final = "apikey_guard.unanswered"
 
 #: What is said of a preflight that is answered before the app.
 PREFLIGHT: Final = Deny(Reason.PREFLIGHT)
@@ -83,8 +77,6 @@ class Guard:
         self._rule, self._plain_rules = self._policy.rule, self._policy.plain_rules
         #: What lets pages of other origins read the guard's answers, or None.
         self.cors = make_cors(settings)
-        self._identity = make_identity_headers(settings)
-        self._set_identity = self._identity.set
         self._verifier = Verifier(settings, clock)
         self._valid, self._invalid = self._verifier.cache.valid, self._verifier.cache.invalid
         self._max_length = settings.key_max_length
@@ -92,7 +84,8 @@ class Guard:
         self._peers = Peers(settings.trusted_proxies)
         self._rejections = Rejections(settings, self.cors)
         self._telling = Telling(settings.on_decision)
-        self._count_hit, self._watched = self._telling.count_hit, settings.on_decision is not None
+        self._admission = Admission(make_identity_headers(settings), self._telling)
+        self._admit = self._admission.admit
 
     # -- one request ---------------------------------------------------------------------------
 
@@ -241,9 +234,7 @@ class Guard:
         environ[CONSUMER] = None
         environ[DECISION] = deny
         try:
-            rule.hiding.hide(environ, presented)
-            self._identity.clear(environ)
-            self._telling.tell(deny, environ)
+            self._admission.refuse(environ, rule, deny, presented)
             rejection = self._rejections.make(deny, rule, environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
@@ -376,43 +367,14 @@ class Guard:
             hiding.put(environ, Location.parse(question.credential.location), question.fingerprint)
         return decision
 
-    def _admit(
-        self,
-        environ: Environ,
-        rule: Rule,
-        entry: Remembered,
-        decision: Allow,
-        key: str,
-        fingerprint: bytes,
-    ) -> Allow:
-        rule.hiding.exchange(environ, key, fingerprint)
-        self._set_identity(environ, entry)
-        environ[CONSUMER] = entry
-        environ[DECISION] = decision
-        self._count_hit()
-        if self._watched:
-            self._telling.call_hook(decision, environ)
-        return decision
-
     def _end(self, environ: Environ, rule: Rule, said: Decision) -> Decision:
         """The end of a pending request: whoever is let in without a key gets the request prepared now."""
         if isinstance(said, Deny) or said.consumer is not None or said is PASSED:
             return said
         try:
-            return self._admit_nobody(environ, rule, said)
+            return self._admission.admit_nobody(environ, rule, said)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             return fault(error)
-
-    def _admit_nobody(self, environ: Environ, rule: Rule, decision: Allow) -> Allow:
-        rule.hiding.hide(environ)
-        if decision.anonymous:
-            self._identity.set_anonymous(environ, rule.anonymous)
-        else:
-            self._identity.clear(environ)
-        environ[CONSUMER] = None
-        environ[DECISION] = decision
-        self._telling.tell(decision, environ)
-        return decision
 
     # -- the keeper's side ---------------------------------------------------------------------
 

@@ -6,20 +6,19 @@ was found the first time: by then the request shows it no more, or shows another
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from apikey_guard.core.decision import Question, Rule, lacking
 from apikey_guard.core.extraction import Ambiguous
 from apikey_guard.core.model import NO_SCOPES, Allow, Decision, Deny, Reason, Rejection
 from apikey_guard.core.paths import keeps_its_segments
 from apikey_guard.core.routing import Access
+from apikey_guard.environ import Environ
 from apikey_guard.telling import fault
 
 if TYPE_CHECKING:
     from apikey_guard.bodies import RequestBody
     from apikey_guard.guard import Guard
-
-Environ = dict[str, Any]
 
 
 class Place(NamedTuple):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
+from apikey_guard.environ import Environ
 from apikey_guard.errors import SettingsError
-from apikey_guard.guard import Environ, Guard
+from apikey_guard.guard import Guard
 from apikey_guard.pending import Pending
 from apikey_guard.settings import Settings
 

@@ -27,6 +27,7 @@ PLACES: Mapping[str, int] = {
     # What parts stand on: the clock, what comes in, and the ways out.
     "apikey_guard.arriving": GROUND,
     "apikey_guard.clock": GROUND,
+    "apikey_guard.environ": GROUND,
     "apikey_guard.connecting": GROUND,
     "apikey_guard.connection": GROUND,
     "apikey_guard.origins": GROUND,
@@ -37,6 +38,7 @@ PLACES: Mapping[str, int] = {
     "apikey_guard.forwarding": PART,
     "apikey_guard.keyservice": PART,
     "apikey_guard.observe": PART,
+    "apikey_guard.admission": GUARD,
     "apikey_guard.assembly": GUARD,
     "apikey_guard.breaker": GUARD,
     "apikey_guard.counters": GUARD,

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from apikey_guard.cli.serving import Server, watched
 from apikey_guard.core.model import Consumer, Decision, Reason
 from apikey_guard.core.routing import Route
+from apikey_guard.environ import CONSUMER, UNANSWERED, Environ
 from apikey_guard.gateway import create_app as create_gateway
-from apikey_guard.guard import CONSUMER, UNANSWERED, Environ, Guard
+from apikey_guard.guard import Guard
 from apikey_guard.keyservice.keyfile_edit import create_key, revoke_key
 from apikey_guard.keyservice.serve import create_app
 from apikey_guard.settings import Settings, load_settings

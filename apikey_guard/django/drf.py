@@ -23,7 +23,8 @@ from apikey_guard.core.model import Allow, Consumer, Deny, Reason, Rejection
 from apikey_guard.django.guards import installed_guard, installed_holder, own_setting
 from apikey_guard.django.passing import asked_for, forget, lacking, let_in, note, passage_of, place_of, show
 from apikey_guard.django.request import DjangoBody, GuardedRequest
-from apikey_guard.guard import CONSUMER, DECISION, Guard
+from apikey_guard.environ import CONSUMER, DECISION
+from apikey_guard.guard import Guard
 from apikey_guard.pending import Pending
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from apikey_guard.django.guards import GuardHolder, installed_holder
 from apikey_guard.django.marks import access_of
 from apikey_guard.django.passing import again, let_in, passage_of, refuse, settled, show, stand_for
 from apikey_guard.django.request import DjangoBody, GuardedRequest
-from apikey_guard.guard import DECISION, Guard
+from apikey_guard.environ import DECISION
+from apikey_guard.guard import Guard
 from apikey_guard.pending import Passage, Pending
 
 logger = logging.getLogger("apikey_guard")

@@ -11,7 +11,8 @@ from apikey_guard.core.routing import Access
 from apikey_guard.django.guards import GuardHolder
 from apikey_guard.django.request import GuardedRequest, clean_scope, forget_copies, hide_target, show_target
 from apikey_guard.django.responses import RejectionResponse
-from apikey_guard.guard import CONSUMER, DECISION, Guard
+from apikey_guard.environ import CONSUMER, DECISION
+from apikey_guard.guard import Guard
 from apikey_guard.pending import Passage, Pending, Place
 
 

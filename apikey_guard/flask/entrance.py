@@ -19,10 +19,11 @@ from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Question
 from apikey_guard.core.model import Allow, Deny, Reason, Rejection
+from apikey_guard.environ import CONSUMER, DECISION, Environ
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
 from apikey_guard.forwarding import AIM, Forwarder
-from apikey_guard.guard import CONSUMER, DECISION, PASSED, PREFLIGHT, Environ, Guard
+from apikey_guard.guard import PASSED, PREFLIGHT, Guard
 from apikey_guard.pending import Passage, Pending, Place
 from apikey_guard.wsgi import refusing, unicode_path
 

@@ -12,10 +12,11 @@ from werkzeug.local import LocalProxy
 
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import NO_SCOPES, Consumer, Decision
+from apikey_guard.environ import CONSUMER, DECISION
 from apikey_guard.flask.commands import make_commands
 from apikey_guard.flask.entrance import Entrance
 from apikey_guard.flask.marks import ENTRANCE, OPENS, Mark, checked, name_of, put
-from apikey_guard.guard import CONSUMER, DECISION, Guard
+from apikey_guard.guard import Guard
 from apikey_guard.settings import DEFAULTS, load_settings
 from apikey_guard.settings_sources import PREFIX, from_text
 
