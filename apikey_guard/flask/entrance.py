@@ -247,8 +247,9 @@ class Entrance:
             and (rule is None or not self._views.scopes(rule.endpoint, passed[4]))
         ):
             return None
-        decision = self._looked_at(current, passed)
-        return self._respond(decision, current.url_rule) if isinstance(decision, _Refused) else None
+        # What was refused before the view stays refused, whoever caught it.
+        decision = passed if isinstance(passed, _Refused) else self._looked_at(current, passed)
+        return self._respond(decision, rule) if isinstance(decision, _Refused) else None
 
     def insist(self, scopes: frozenset[str]) -> None:
         """Look at the key of the current request once more: the mark that asks for it may be out of sight.

@@ -523,6 +523,24 @@ def test_a16_whoever_caught_a_refusal_gets_no_further(key: str | None, access: s
     assert reached == ["part"] * 4
 
 
+@pytest.mark.parametrize("path", ["/open", "/orders"])
+def test_a16_what_a_function_before_the_view_caught_is_the_answer(path: str) -> None:
+    site = App(changing(nothing))
+    who = site.guard.require_scopes("write")(lambda: "somebody")
+
+    @site.app.before_request
+    def look() -> None:
+        with contextlib.suppress(ApiKeyRejected):
+            who()
+
+    for _ in range(2):
+        assert site.get(path) == REFUSED
+        assert site.get(path, apikey=BAD) == REFUSED
+        assert site.get(path, apikey=GOOD) == (403, "")
+        assert site.get(path, apikey=WRITER) == (200, f"{path[1:]} for 7")
+    assert site.reached == [path[1:]] * 2
+
+
 def test_a16_an_app_that_is_called_with_the_same_environ_changes_no_decision() -> None:
     inner, outer = flask.Flask("inner"), flask.Flask("outer")
     inner.add_url_rule("/<name>", "named", lambda name: name)
