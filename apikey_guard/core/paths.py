@@ -28,6 +28,8 @@ _UNREADABLE: Final = "\ufffd"
 # What forms of one segment are looked at, and how often it is decoded: beyond, nobody means well.
 _MOST_FORMS: Final = 48
 _MOST_DECODINGS: Final = 4
+# Of how many segments the forms are looked at; each may have as many as above.
+_MOST_NAMES: Final = 64
 
 
 class TooManyReadings(Exception):
@@ -76,11 +78,12 @@ def keeps_its_segments(path: str) -> bool:
         return True
     if path[:1] != "/" or not is_readable(path):
         return False
+    # The last slash stands for no segment.
+    names = path[1:].removesuffix("/").split("/")
+    if len(names) > _MOST_NAMES:
+        return False
     try:
-        # The last slash stands for no segment.
-        return all(
-            _is_name(form.text) for name in path[1:].removesuffix("/").split("/") for form in forms(name, 0)
-        )
+        return all(_is_name(form.text) for name in names for form in forms(name, 0))
     except TooManyReadings:
         return False
 

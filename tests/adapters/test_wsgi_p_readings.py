@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from apikey_guard import Consumer, Route, SettingsError
+from apikey_guard.core.paths import keeps_its_segments
 from apikey_guard.testing import FakeKeyService
 from tests.harness import build_environ, call
 from tests.harness.guarded import GOOD, Guarded
@@ -299,6 +300,14 @@ def test_p09_reading_a_path_is_bounded_and_fails_closed(path: str) -> None:
             rule(path, {})
         # Milliseconds each; what explodes takes minutes.
         assert time.process_time() - started < 2.0
+
+
+@pytest.mark.parametrize("name", ["a;b", "a%2525b", "a\x00\x01;b%25253bx"])
+def test_p09_a_mark_opens_no_path_of_countless_odd_names(name: str) -> None:
+    assert keeps_its_segments(f"/{name}" * 8)
+    started = time.process_time()
+    assert not keeps_its_segments(f"/{name}" * 8192)
+    assert time.process_time() - started < 0.1
 
 
 def test_p09_too_many_readings_ask_for_everything() -> None:
