@@ -103,8 +103,9 @@ class Hiding:
         standin = BEGINNING + fingerprint[:STANDIN_BYTES].hex()
         # As _change, written out for what nearly every request has: the key in one header as it is.
         for header_key in self._header_keys:
-            if header_key in environ:
-                if environ[header_key] == key or environ[header_key].strip(BLANKS) == key:
+            sent = environ.get(header_key)
+            if sent is not None:
+                if sent == key or sent.strip(BLANKS) == key:
                     environ[header_key] = standin
                 else:
                     del environ[header_key]

@@ -95,13 +95,16 @@ class Entrance:
         app.wsgi_app = entered  # type: ignore[method-assign, assignment]  # as Flask documents it for middleware
         preprocess, enter, arrive = app.preprocess_request, self._enter, self._arrive
 
+        own = getattr(preprocess, "__func__", None) is Flask.preprocess_request
+
         def preprocess_request(*context: Any) -> Any:
             answered: Any = enter()
-            if answered is None:
+            # Flask's own step calls functions before the view, which may change what is asked for. Where
+            # there is none it does nothing, but costs as much as half of a hit.
+            idle = own and not app.before_request_funcs and not app.url_value_preprocessors
+            if answered is None and not idle:
                 answered = preprocess(*context)
-                # Functions before the view may have changed what is asked for.
-                changing = app.before_request_funcs or app.url_value_preprocessors
-                if changing and answered is None:
+                if answered is None:
                     answered = arrive()
             return answered
 
