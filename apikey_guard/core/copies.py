@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from apikey_guard.core.extraction import Parameter
+from apikey_guard.core.nested import Nested
 
 # What is put in the place of a value: the value itself to leave it, None to take it away.
 Change = Callable[[str], str | None]
@@ -39,6 +40,9 @@ _NEVER: Final = frozenset(
 # URLs end here in texts that hold several, such as Link, and what may follow one.
 _WORD: Final = re.compile(r'[^ \t\r\n<>"]+')
 _NEXT_URL: Final = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+# Pairs with neither path nor host before them, as in cookies without blanks.
+_LISTED: Final = re.compile(r"[^/?#,;]*[,;]")
+_SEPARATOR: Final = re.compile("([,;])")
 _TAIL: Final = re.compile(r"[,;]*\Z")
 # A query by itself has a name before anything that a path or host could have.
 _BARE: Final = re.compile(r"[^/?#:&=]*[&=]")
@@ -85,6 +89,7 @@ class Copies:
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         self._parameters = tuple(parameters)
         names = [parameter.name for parameter in parameters]
+        self.names = frozenset(names)
         self._name, self._other_names = (names[0], tuple(names[1:])) if names else ("%", ())
         self._plans: dict[tuple[str, ...], _Plan] = {}
 
@@ -236,12 +241,9 @@ class Copies:
             elif self.may_hold(value):
                 environ[key] = search.in_text(value)
         elif isinstance(value, bytes):
-            text = value.decode("latin-1")
-            if self.may_hold(text):
-                environ[key] = search.in_text(text).encode("latin-1")
-        elif isinstance(value, tuple | list):
-            # As webob keeps what it has parsed, beside the text that it was parsed from.
-            if any(isinstance(each, str) and self.may_hold(each) for each in value):
+            environ[key] = search.in_bytes(value)
+        elif isinstance(value, dict | list | tuple | set | bytearray):
+            if search.in_object(value, environ) is None:
                 del environ[key]
         elif _is_request_of(value, environ):
             # It is made anew where it is not found.
@@ -268,6 +270,7 @@ class _Search:
     def __init__(self, copies: Copies, known: frozenset[str], change: Change) -> None:
         self._copies = copies
         self._change = change
+        self._known = known
         self._change_known: Change = lambda value: change(value) if value in known else value
         self._special = [value for value in known if _SPECIAL.search(value)][:_SPECIAL_VALUES]
 
@@ -277,12 +280,28 @@ class _Search:
             text = self._encoded_again(text, value)
         return _WORD.sub(self._in_word, text)
 
+    def in_bytes(self, text: bytes) -> bytes:
+        """The same of bytes."""
+        decoded = text.decode("latin-1")
+        return self.in_text(decoded).encode("latin-1") if self._copies.may_hold(decoded) else text
+
+    def in_object(self, value: object, environ: object) -> object | None:
+        """What somebody has built of a request: only known values are changed, as it may hold more than that.
+
+        :returns: the object; None where it must be made anew.
+        """
+        known = _Search(self._copies, self._known, self._change_known)
+        nested = Nested(self._copies.names, known.in_text, self._change_known, environ)
+        return nested.changed(value)
+
     def _encoded_again(self, text: str, value: str) -> str:
         """A text that somebody has decoded, with this value written as it must be in a query."""
         for parameter in self._copies._parameters:
             written = f"{parameter.name}={value}"
             for before in "?&#":
                 text = text.replace(before + written, f"{before}{parameter.name}={quote(value, safe='')}")
+            if text.startswith(written):
+                text = f"{parameter.name}={quote(value, safe='')}{text[len(written) :]}"
         return text
 
     def _in_word(self, match: re.Match[str]) -> str:
@@ -291,6 +310,10 @@ class _Search:
             return word
         end = _TAIL.search(word)
         length = len(word) if end is None else end.start()
+        if _LISTED.match(word):
+            # No key has one of these.
+            parts = _SEPARATOR.split(word[:length])
+            return "".join(self._in_one(part) if part not in ",;" else part for part in parts) + word[length:]
         urls = [self._in_one(url) for url in _NEXT_URL.split(word[:length])]
         return ",".join(urls) + word[length:]
 
@@ -323,8 +346,10 @@ class _Search:
             return self.in_parameters(changed, depth - 1) if depth else changed
         if "%" not in text or text.startswith("/") or not depth:
             return text
-        decoded = unquote(text, "latin-1")
-        changed = self._in_value(decoded, depth - 1)
+        decoded = again = unquote(text, "latin-1")
+        for value in self._special:
+            again = self._encoded_again(again, value)
+        changed = self._in_value(again, depth - 1)
         if changed == decoded:
             return text
         # Written as it was: what stood there unencoded stays so.

@@ -29,6 +29,16 @@ logger = logging.getLogger("apikey_guard")
 
 # Where META has the headers that Django leaves out, while the guard looks at it.
 _LEFT_OUT = "asgi.header."
+# And what else the scope has beside them.
+_BESIDE = "asgi.scope."
+_BUILT = (str, bytes, dict, list, tuple)
+# What META has already, and what is no part of the request.
+_KNOWN = frozenset(
+    {
+        *("type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string"),
+        *("root_path", "headers", "client", "server", "extensions", "app"),
+    }
+)
 
 
 class GuardedRequest(HttpRequest):
@@ -136,6 +146,12 @@ def show_target(request: HttpRequest) -> None:
         # Django drops names with an underscore; whatever stands beside Django does not.
         if b"_" in name:
             meta[f"{_LEFT_OUT}{index}"] = value.decode("latin-1")
+    if scope.get("query_string"):
+        # By their types: whether a lazy object is one of these cannot be asked without making it.
+        beside = [key for key in scope.keys() - _KNOWN if type(scope[key]) in _BUILT]
+        request.__dict__["_apikey_guard_beside"] = beside
+        for key in beside:
+            meta[_BESIDE + key] = scope[key]
 
 
 def hide_target(request: HttpRequest) -> None:
@@ -150,6 +166,12 @@ def hide_target(request: HttpRequest) -> None:
             text = str(meta.pop(f"{_LEFT_OUT}{index}", value.decode("latin-1")))
             headers[index] = name, text.encode("latin-1")
     scope["headers"] = headers
+    for key in request.__dict__.pop("_apikey_guard_beside", ()):
+        kept = meta.pop(_BESIDE + key, None)
+        if kept is None:
+            del scope[key]
+        else:
+            scope[key] = kept
 
 
 def forget_copies(request: HttpRequest) -> None:

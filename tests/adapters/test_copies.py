@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from werkzeug.datastructures import MultiDict
 
 from apikey_guard import Guard, GuardMiddleware, Route
 from apikey_guard.core.standin import BEGINNING
@@ -39,11 +41,18 @@ COPIES = {
     "as-a-parameter-encoded-twice": ("Referer", f"https://a.example/in?next={quote(ENCODED)}", None),
     "encoded-as-a-whole": ("X-Url", quote(f"https://a.example/?{K}", safe=""), None),
     "name-encoded": ("X-Url", f"/a?%61pi%6Bey={GOOD}", f"/a?%61pi%6Bey={STANDIN}"),
+    "in-a-cookie-without-blanks": (
+        "Cookie",
+        f"a=1;last={ENCODED};b=2",
+        f"a=1;last={ENCODED.replace(GOOD, STANDIN)};b=2",
+    ),
+    "in-a-list-of-pairs": ("X-Query", f"a=1,{K},b=2", f"a=1,{S},b=2"),
     "in-a-cookie": ("Cookie", f"last=/a?{K}; b=2", f"last=/a?{S}; b=2"),
 }
 UNTOUCHED = {
     "another-name": "/a?xapikey=acme&apikeys=acme&apikey[]=acme",
     "in-a-path": "/apikey=acme/acme&apikey=acme/b?x=acme",
+    "in-a-path-parameter": "/a;apikey=acme/b,apikey=acme",
     "in-a-host": "https://acme.example/apikey=acme?x=1",
     "a-word": "acme, acme; acme=acme",
     "inside-a-value": "/a?x=xapikey=acme",
@@ -152,6 +161,11 @@ def test_k02_method_path_host_and_framing_are_never_changed(hide: str) -> None:
         {"UNENCODED_URL": f"/x?{K}"},
         {"some.bytes": f"/x?{K}".encode()},
         {"webob._parsed_query_vars": ({"apikey": GOOD}, K)},
+        {"some.array": bytearray(f"/x?{K}".encode())},
+        {"some.pairs": [("a", "1"), ("apikey", GOOD)]},
+        {"some.parsed": MultiDict([("apikey", GOOD)])},
+        {"some.urls": {f"/x?{K}"}},
+        {"platform.event": {"rawQueryString": K, "parameters": {"apikey": GOOD}, "all": {"apikey": [GOOD]}}},
         {"HTTP_REFERER": f"http://h/?{K}", "HTTP_X_ORIGINAL_URI": f"/?{K}"},
     ],
     ids=lambda extra: "+".join(extra),
@@ -160,7 +174,7 @@ def test_k02_copies_that_servers_leave(extra: dict[str, object]) -> None:
     environ = build_environ("/x", query=f"a=1&{K}", extra=extra)
     with Guard(key_service=known_keys()) as guard:
         for _ in range(2):
-            again = dict(environ)
+            again = environ | deepcopy(extra)
             assert guard.check(again, "/x").allowed
             assert find_canary(repr({key: again.get(key) for key in extra})) is None
 
@@ -172,6 +186,8 @@ def test_k02_a_key_that_must_be_encoded_is_found_as_sent_and_decoded(key: str) -
         "RAW_URI": f"/x?a=1&apikey={encoded}",
         "HTTP_AS_SENT": f"https://h/x?apikey={encoded}&b=2",
         "HTTP_DECODED": f"https://h/x?a=1&apikey={key}",
+        "HTTP_DECODED_QUERY": f"apikey={key}",
+        "HTTP_DECODED_INSIDE": "/in?next=" + quote(f"/x?apikey={key}", safe=""),
         "HTTP_LOWER": f"https://h/x?apikey={encoded.lower()}",
     }
     environ = build_environ("/x", query=f"a=1&apikey={encoded}", extra=extra)
@@ -181,6 +197,20 @@ def test_k02_a_key_that_must_be_encoded_is_found_as_sent_and_decoded(key: str) -
         assert key not in environ[name], name
         assert encoded not in environ[name], name
         assert environ[name].count(BEGINNING) == 1, name
+
+
+def test_k02_an_object_in_the_environ_keeps_what_is_no_part_of_the_request() -> None:
+    event: dict[str, Any] = {"rawQueryString": f"a=1&{K}", "apikey": "of-the-app", "help": "/x?apikey=yours"}
+    environ = build_environ("/x", query=f"a=1&{K}", extra={"platform.event": event})
+    event["of"] = environ
+    event["itself"] = event
+    with Guard(key_service=known_keys()) as guard:
+        assert guard.check(environ, "/x").allowed
+    assert environ["platform.event"] is event
+    assert event["of"] is environ
+    assert event["itself"] is event
+    assert event["rawQueryString"] == f"a=1&{S}"
+    assert (event["apikey"], event["help"]) == ("of-the-app", "/x?apikey=yours")
 
 
 def test_k02_requests_that_were_built_before_the_guard_are_built_anew() -> None:
@@ -233,6 +263,12 @@ def test_k02_rest_framework_alone_cleans_the_scope_of_an_asgi_server(key: str) -
         ),
     )
     scope = django_adapter.scope_of(request.environ(), request)
+    state = object()
+    # As ASGI middleware and platforms for functions leave it there.
+    scope["original_url"] = f"https://h/x?apikey={key}"
+    scope["request_line"] = f"GET /x?apikey={key} HTTP/1.1".encode()
+    scope["aws.event"] = {"rawQueryString": f"apikey={key}", "parameters": {"apikey": key}}
+    scope["state"] = {"kept": state}
     sent: list[dict[str, object]] = []
     with override_settings(
         APIKEY_GUARD={"KEY_SERVICE": known_keys()},
@@ -244,4 +280,5 @@ def test_k02_rest_framework_alone_cleans_the_scope_of_an_asgi_server(key: str) -
     assert sent[0]["status"] == (200 if key == GOOD else 401)
     assert find_canary(repr(scope)) is None
     assert str(scope["query_string"]).startswith("b'a=1")
+    assert scope["state"] == {"kept": state}
     assert (BEGINNING in repr(scope["query_string"])) is (key == GOOD)
