@@ -19,8 +19,9 @@ STRONG_LENGTH: Final = 20
 
 #: Of the fingerprint: 40 hex digits.
 STANDIN_BYTES: Final = 20
-# Whatever begins so is of the form: what was cut short or rewritten on its way is no key either.
-_FORM: Final = re.compile(re.escape(BEGINNING) + "[0-9a-z-]*", re.IGNORECASE | re.ASCII)
+# Whatever begins so is of the form, with all that a key could have: what was cut short or rewritten on
+# its way is no key either. A comma or a blank would join it to something else.
+_FORM: Final = re.compile(re.escape(BEGINNING) + r"[!#-+\-.-:<-\[\]-~]*", re.IGNORECASE | re.ASCII)
 
 
 def standin_of(fingerprint: bytes) -> str:

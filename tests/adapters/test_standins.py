@@ -28,6 +28,8 @@ FORGED = {
     "in-capitals": STANDIN.upper(),
     "too-short": STANDIN[:-1],
     "too-long": STANDIN + "0",
+    "with-a-slash": STANDIN + "/",
+    "with-the-end-of-a-sentence": STANDIN + ".",
     "nothing-but-the-beginning": BEGINNING,
 }
 
@@ -189,7 +191,7 @@ def test_a_stand_in_alone_is_a_bad_key(adapter: str, where: str, text: str, acce
 
 @pytest.mark.parametrize("where", [*SHOWN, "own-scheme"])
 @pytest.mark.parametrize("conflict", ["reject", "first"])
-@pytest.mark.parametrize("text", ["of-a-valid-key", "of-no-key", "in-capitals"])
+@pytest.mark.parametrize("text", ["of-a-valid-key", "of-no-key", "in-capitals", "with-a-slash"])
 def test_a_stand_in_beside_a_key_is_taken_off(adapter: str, where: str, conflict: str, text: str) -> None:
     """Links of the app's own pages bring it back."""
     keys = known_keys()
