@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from apikey_guard.errors import TransportError
+
+#: The cause where this machine gives us nothing to connect with: no fault of the other side.
+EXHAUSTED: Final = "exhausted"
+_NOTHING_LEFT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def is_exhausted(error: OSError) -> bool:
+    """Whether the system had no descriptor or no memory for us."""
+    return error.errno in _NOTHING_LEFT
 
 
 def counting_down(seconds: float) -> Callable[[], float]:
@@ -36,12 +47,12 @@ def connect(
 
     :param remaining: seconds that are left, or None for no deadline; raises where none are left.
     :param options: set before connecting.
-    :raises TransportError: ``dns``, ``connect`` or ``timeout``.
+    :raises TransportError: ``dns``, ``connect``, ``timeout`` or ``exhausted``.
     """
     try:
         addresses = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise TransportError("dns", "the host name does not resolve") from None
+        raise _unresolved() from None
     last: OSError = OSError("no address")
     for tried, (kind, type_, number, _, address) in enumerate(addresses):
         seconds = remaining()
@@ -68,4 +79,16 @@ def connect(
             return sock
     if isinstance(last, TimeoutError):
         raise TransportError("timeout", "no connection in time") from None
+    if is_exhausted(last):
+        raise TransportError(EXHAUSTED, "no descriptor is left") from None
     raise TransportError("connect", type(last).__name__) from None
+
+
+def _unresolved() -> TransportError:
+    # A resolver that could open nothing says that it found nothing.
+    try:
+        socket.socket().close()
+    except OSError as error:
+        if is_exhausted(error):
+            return TransportError(EXHAUSTED, "no descriptor is left")
+    return TransportError("dns", "the host name does not resolve")

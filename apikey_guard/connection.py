@@ -53,8 +53,12 @@ class StaleConnection(TransportError):
         super().__init__("reset", "an idle connection was closed by the other side")
 
 
-def failure(error: BaseException) -> TransportError:
-    """The same failure in our words; the texts of other programs are left out."""
+def failure(error: BaseException, *, connected: bool = False) -> TransportError:
+    """The same failure in our words; the texts of other programs are left out.
+
+    :param connected: whether the connection had been made. What breaks it afterwards, in TLS too, may
+        be the doing of what was sent on it, and is a cut answer.
+    """
     name = type(error).__name__
     match error:
         case TransportError():
@@ -64,13 +68,13 @@ def failure(error: BaseException) -> TransportError:
         case ssl.SSLCertVerificationError():
             return TransportError("tls", "the certificate was not accepted")
         case ssl.SSLError():
-            return TransportError("tls", name)
+            return TransportError("reset" if connected else "tls", name)
         case http.client.RemoteDisconnected() | ConnectionError():
             return TransportError("reset", name)
         case http.client.HTTPException():
             return TransportError("content", f"not readable as HTTP/1.1 ({name})")
         case OSError():
-            return TransportError("connect", name)
+            return TransportError("reset" if connected else "connect", name)
     return TransportError("error", name)
 
 
@@ -282,9 +286,9 @@ class BoundedHTTPConnection(urllib3.connection.HTTPConnection):
             # The server may have answered before it closed: urllib3 goes on to read that answer.
             raise
         except ssl.SSLError as error:
-            raise (StaleConnection() if self._answered else failure(error)) from None
+            raise (StaleConnection() if self._answered else failure(error, connected=True)) from None
         except OSError as error:
-            raise failure(error) from None
+            raise failure(error, connected=True) from None
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 does
         """The final answer, its header read.
@@ -297,7 +301,7 @@ class BoundedHTTPConnection(urllib3.connection.HTTPConnection):
         except (OSError, http.client.HTTPException) as error:
             if self._answered and not self._heard() and not isinstance(error, TimeoutError):
                 raise StaleConnection from None
-            raise failure(error) from None
+            raise failure(error, connected=True) from None
         finally:
             self._response = None
         self._answered = True

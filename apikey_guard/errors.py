@@ -110,7 +110,7 @@ class Overloaded(VerificationError):
     """The key service was not asked: there was no place in time, or the breaker is open.
 
     :param cause: ``queue_full`` (too many wait), ``no_place`` (none became free in time),
-        ``no_thread`` (the system gives none), ``closed`` or ``breaker_open``.
+        ``no_thread`` or ``no_descriptor`` (the system gives none), ``closed`` or ``breaker_open``.
     :param retry_after: seconds until it is worth trying again, or None where nobody knows.
     """
 

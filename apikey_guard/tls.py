@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from apikey_guard.connecting import EXHAUSTED, is_exhausted
 from apikey_guard.errors import TransportError
 
 logger = logging.getLogger("apikey_guard")
@@ -89,7 +90,7 @@ def tls_context(ca: str | None, client_cert: str | tuple[str, str] | None = None
 
     :param ca: file or directory of authorities, instead of the usual ones.
     :param client_cert: file with certificate and key, or both apart.
-    :raises TransportError: ``tls``: a file cannot be read.
+    :raises TransportError: ``tls``: a file cannot be read; ``exhausted``: none can be opened now.
     """
     authorities = DEFAULT_CA_BUNDLE_PATH if ca is None else ca
     directory = os.path.isdir(authorities)
@@ -97,12 +98,16 @@ def tls_context(ca: str | None, client_cert: str | tuple[str, str] | None = None
         context = ssl.create_default_context(
             cafile=None if directory else authorities, capath=authorities if directory else None
         )
-    except OSError:  # ssl.SSLError is one
-        raise TransportError("tls", "the file of authorities cannot be read") from None
+    except OSError as error:  # ssl.SSLError is one
+        raise _unreadable("the file of authorities", error) from None
     if client_cert is not None:
         certificate, key = (client_cert, None) if isinstance(client_cert, str) else client_cert
         try:
             context.load_cert_chain(certificate, key)
-        except OSError:
-            raise TransportError("tls", "the client certificate cannot be read") from None
+        except OSError as error:
+            raise _unreadable("the client certificate", error) from None
     return context
+
+
+def _unreadable(what: str, error: OSError) -> TransportError:
+    return TransportError(EXHAUSTED if is_exhausted(error) else "tls", f"{what} cannot be read")

@@ -353,14 +353,13 @@ def _translated(error: Exception) -> TransportError:
             return TransportError(error.cause, error.detail)
         case requests.Timeout() | ReadTimeoutError():
             return TransportError("timeout")
-        case requests.exceptions.SSLError() | urllib3.exceptions.SSLError():
-            return TransportError("tls", type(error).__name__)
-        case requests.ConnectionError():
-            return TransportError("connect", type(error).__name__)
+        # Whatever fails before there is a connection is a TransportError already.
+        case requests.ConnectionError() | requests.exceptions.SSLError() | urllib3.exceptions.SSLError():
+            return TransportError("reset", type(error).__name__)
         case ProtocolError():
             return TransportError("reset", "the answer was cut")
         # Both are OSErrors or ValueErrors as well, and come from a URL or a header that cannot be sent.
         case requests.RequestException() | HTTPError():
             return TransportError("error", type(error).__name__)
-    found = failure(error)
+    found = failure(error, connected=True)
     return TransportError(found.cause, found.detail)

@@ -28,9 +28,6 @@ _MOST_HEADER_BYTES: Final = 131_072
 _PIECE_BYTES: Final = 65_536
 # As long as a caller may need to read an answer that came before all of its request was read.
 _LINGER_SECONDS: Final = 2.0
-_MOST_LINGERING: Final = 1_000
-#: Connections whose next request has not come whole; beyond that the oldest is closed.
-MOST_AWAITED: Final = 1_000
 _BODY = re.compile(
     rb"\r\n(?:content-length[ \t]*:[ \t]*([0-9]{1,18})|transfer-encoding)[^\r]*(?=\r)", re.IGNORECASE
 )
@@ -147,10 +144,13 @@ class Gate:
     :param threads: requests at once.
     :param patience: seconds for a header, and for a whole request to get a thread.
     :param health: the path whose requests have a thread of their own, or None.
+    :param most_waiting: connections whose next request has not come whole, and as many that linger;
+        beyond that the oldest is closed.
     """
 
-    def __init__(self, threads: int, patience: float, *, health: str | None) -> None:
+    def __init__(self, threads: int, patience: float, *, health: str | None, most_waiting: int) -> None:
         self._patience = patience
+        self._most_waiting = most_waiting
         self._health = (
             None
             if health is None
@@ -289,14 +289,14 @@ class Gate:
                     coming.shutdown(socket.SHUT_WR)
                 self._lingering[coming.fileno()] = (coming, time.monotonic() + _LINGER_SECONDS)
                 self._poll.register(coming, select.POLLIN)
-                if len(self._lingering) > _MOST_LINGERING:
+                if len(self._lingering) > self._most_waiting:
                     self._end_lingering(next(iter(self._lingering)))
             elif coming.connection.sock.fileno() < 0:
                 _give_up(coming)
             else:
                 self._awaited[coming.connection.sock.fileno()] = coming
                 self._poll.register(coming.connection.sock, select.POLLIN)
-                if len(self._awaited) > MOST_AWAITED:
+                if len(self._awaited) > self._most_waiting:
                     self._end_awaiting(next(iter(self._awaited)))
 
     def _milliseconds(self) -> int | None:

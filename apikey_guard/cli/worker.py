@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from types import FrameType
 from typing import Any, Final
 
@@ -11,7 +12,9 @@ from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-
 from apikey_guard.cli.gate import CallerSocket, Gate
 
 # Nobody came, or there is no descriptor for whoever did: that one waits, and the others are served.
-_NOT_NOW: Final = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK, errno.EMFILE, errno.ENFILE})
+_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_NOT_NOW: Final = _NO_DESCRIPTOR | {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}
+_PAUSE_SECONDS: Final = 0.02
 # What is left of a body after its answer is read as far as it has come; more is not worth it.
 _MOST_DISCARDED: Final = 65_536
 
@@ -23,7 +26,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # untyped base
 
     def get_thread_pool(self) -> Gate:
         """Called by gunicorn in the new process."""
-        return Gate(self.cfg.threads, self.app.caller_timeout, health=self.app.health_path)
+        # gunicorn closes what would lie idle beyond that.
+        self.max_keepalived = self.app.most_waiting
+        return Gate(
+            self.cfg.threads,
+            self.app.caller_timeout,
+            health=self.app.health_path,
+            most_waiting=self.app.most_waiting,
+        )
 
     def accept(self, *where: Any) -> None:
         """Called by gunicorn with the listener last; older versions would await the first byte for ever."""
@@ -33,6 +43,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # untyped base
         except OSError as error:
             if error.errno not in _NOT_NOW:
                 raise
+            if error.errno in _NO_DESCRIPTOR:
+                # It still waits, and would be seen again at once, and again.
+                time.sleep(_PAUSE_SECONDS)
             return
         sock = CallerSocket.of(accepted, patience=self.app.caller_timeout)
         self.nr_conns += 1

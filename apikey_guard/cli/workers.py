@@ -8,15 +8,16 @@ from __future__ import annotations
 import logging
 import os
 import re
+import resource
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]  # has no stubs
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]  # as above
 
-from apikey_guard.cli.gate import MOST_AWAITED
 from apikey_guard.cli.worker import Worker
 from apikey_guard.errors import SettingsError
 from apikey_guard.gateway import Gateway
@@ -31,8 +32,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("apikey_guard")
 
-# Connections that are kept open and idle, besides those that are being answered.
-_IDLE_CONNECTIONS: Final = 1_000
+# Connections that are kept open and idle, and as many with half a header; beyond that each kind makes
+# room for itself. Fewer where the system gives fewer descriptors, or nobody could be let in any more.
+_MOST_WAITING: Final = 1_000
+_FEWEST_WAITING: Final = 16
+# Room for those that come, so that they can push out who waits.
+_COMING: Final = 64
+# Logs, listeners, files, connections to the key service.
+_OTHER_DESCRIPTORS: Final = 128
 # Longer than load balancers keep theirs (60 s is usual): they must be the ones to close, or they send a
 # request into a closed connection.
 _KEEPALIVE_SECONDS: Final = 75
@@ -73,6 +80,7 @@ class Workers(BaseApplication):  # type: ignore[misc]  # untyped base
     :param workers: processes.
     :param threads: in each of them; each serves one request at a time.
     :ivar caller_timeout: seconds that a caller may take for a header, and then for each pause.
+    :ivar most_waiting: connections that may lie idle in each process, and as many with half a header.
     """
 
     def __init__(
@@ -87,13 +95,14 @@ class Workers(BaseApplication):  # type: ignore[misc]  # untyped base
     ) -> None:
         self._settings = settings
         self.caller_timeout = caller_timeout
+        self.most_waiting = _room(threads)
         self._read = read
         self._options = {
             **_OPTIONS,
             "bind": f"fd://{descriptor}",
             "workers": workers,
             "threads": threads,
-            "worker_connections": threads + _IDLE_CONNECTIONS + MOST_AWAITED,
+            "worker_connections": threads + 2 * self.most_waiting + _COMING,
             "logger_class": QuietLogger,
             "worker_int": _leave_at_once,
         }
@@ -125,6 +134,24 @@ class Workers(BaseApplication):  # type: ignore[misc]  # untyped base
             )
         else:
             self._settings = settings
+
+
+def _room(threads: int) -> int:
+    """How many connections of each kind may wait; asks the system for descriptors enough.
+
+    A request has one to its caller and one to its origin; one that is refused lingers with another.
+    """
+    served = _OTHER_DESCRIPTORS + _COMING + 3 * threads
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = served + 3 * _MOST_WAITING
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):  # not even that is allowed: what holds is asked for again
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft == resource.RLIM_INFINITY:
+        return _MOST_WAITING
+    return max(_FEWEST_WAITING, min(_MOST_WAITING, (soft - served) // 3))
 
 
 def _leave_at_once(_worker: AnyWorker) -> None:

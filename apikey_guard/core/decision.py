@@ -23,7 +23,7 @@ from apikey_guard.errors import Overloaded, RateLimited, UnusableAnswer, Verific
 # APIs are asked for the same paths again and again; a quarter of a MiB at most remembers them.
 _REMEMBERED_PATHS = 1024
 _REMEMBERED_LENGTH = 128
-_OVERLOADED = frozenset({"queue_full", "no_place", "no_thread"})
+_OVERLOADED = frozenset({"queue_full", "no_place", "no_thread", "no_descriptor"})
 _MODES: Mapping[str, int] = {"enforce": 2, "monitor": 1, "off": 0}
 _ACCESSES: Mapping[str, int] = {"required": 2, "optional": 1, "public": 0}
 # Rules that no single route stands for. Each asks for the scopes of several.

@@ -125,7 +125,7 @@ class FileKeyService:
         return {entry.digest: entry for entry in entries}
 
     def _refuse_half_written(self, data: bytes) -> None:
-        """Written in place, a file is empty first; one that is cut within a block is no key file anyway.
+        """Written in place, a file is empty first; one that is cut within a line is no key file anyway.
 
         :raises KeyFileError: it is not whole.
         """

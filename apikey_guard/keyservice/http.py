@@ -13,8 +13,15 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
+from apikey_guard.connecting import EXHAUSTED
 from apikey_guard.core.model import Credential, Verdict
-from apikey_guard.errors import KeyServiceUnavailable, SettingsError, TransportError, VerificationError
+from apikey_guard.errors import (
+    KeyServiceUnavailable,
+    Overloaded,
+    SettingsError,
+    TransportError,
+    VerificationError,
+)
 from apikey_guard.keyservice.caching import shortened
 from apikey_guard.keyservice.fields import values
 from apikey_guard.keyservice.protocols import PROTOCOLS, KeyAnswer, KeyProtocol
@@ -95,6 +102,7 @@ class HttpKeyService:
         """Ask about one credential.
 
         :raises RateLimited: where the service says: not now.
+        :raises Overloaded: where no descriptor is left to ask it.
         :raises KeyServiceUnavailable: for every other answer that is no verdict, and for none.
         """
         outcome = self._outcome(credential)
@@ -121,6 +129,8 @@ class HttpKeyService:
             self._report_refusal(error)
             return _bare(error)
         except TransportError as error:
+            if error.cause == EXHAUSTED:
+                return Overloaded("no_descriptor")
             return KeyServiceUnavailable(error.cause, error.detail)
         return shortened(verdict, headers) if self._cache_control else verdict
 

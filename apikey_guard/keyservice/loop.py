@@ -7,7 +7,7 @@ import inspect
 import os
 import threading
 from collections.abc import Coroutine
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from apikey_guard.errors import KeyServiceUnavailable, Overloaded
 
@@ -39,21 +39,24 @@ class OwnLoop:
         """What the coroutine returns or raises. Called from threads without a loop.
 
         :raises KeyServiceUnavailable: it took too long.
-        :raises Overloaded: the system gives no thread for the loop.
+        :raises Overloaded: the system gives no thread or descriptor for the loop.
         """
         try:
             loop = self._running()
         except BaseException:
             coroutine.close()
             raise
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        future = asyncio.run_coroutine_threadsafe(_kept(coroutine), loop)
         try:
-            return future.result(self._timeout)
+            result, end = future.result(self._timeout)
         except TimeoutError:
             if future.done():
                 raise
             future.cancel()
             raise KeyServiceUnavailable("timeout") from None
+        if end is not None:
+            raise end
+        return cast("T", result)
 
     def close(self) -> None:
         """End the thread. May be called twice."""
@@ -67,7 +70,10 @@ class OwnLoop:
             self._making, self._loop, self._pid = threading.Lock(), None, os.getpid()
         with self._making:
             if self._loop is None:
-                loop = asyncio.new_event_loop()
+                try:
+                    loop = asyncio.new_event_loop()
+                except OSError:
+                    raise Overloaded("no_descriptor") from None
                 thread = threading.Thread(target=_serve, args=(loop,), name="apikey-guard-loop", daemon=True)
                 try:
                     thread.start()
@@ -76,6 +82,14 @@ class OwnLoop:
                     raise Overloaded("no_thread") from None
                 self._loop = loop
             return self._loop
+
+
+async def _kept(coroutine: Coroutine[object, object, T]) -> tuple[T | None, BaseException | None]:
+    """What the coroutine returns, or what would end the loop of everybody if it were raised there."""
+    try:
+        return await coroutine, None
+    except (SystemExit, KeyboardInterrupt) as error:
+        return None, error
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

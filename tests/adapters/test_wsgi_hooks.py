@@ -297,6 +297,23 @@ def test_c07_where_no_thread_can_be_started_for_a_loop_the_caller_is_told() -> N
         assert guard.stats()["verifications_under_way"] == 0
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit], ids=lambda e: e.__name__)
+def test_c07_an_async_hook_that_is_ended_inside_does_not_end_the_loop_of_the_others(
+    error: type[BaseException],
+) -> None:
+    async def hook(credential: Credential) -> Verdict:
+        if credential.value.startswith(BAD):
+            raise error
+        return VALID
+
+    with Guard(key_service=hook) as guard:
+        for number in range(3):
+            decision = guard.check(environ(f"{BAD}-{number}"), "/")
+            assert str(decision.reason) == "key_service_unavailable"
+            assert check(guard)
+            guard.revoke(everything=True)
+
+
 def _refuse(self: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from apikey_guard import Consumer, Credential, KeyServiceUnavailable, RateLimited, Verdict
+from apikey_guard import Consumer, Credential, KeyServiceUnavailable, RateLimited, Verdict, connecting
 from apikey_guard.errors import Overloaded, UnusableAnswer
 from apikey_guard.testing import FakeKeyService, LoopbackKeyService, http_answer, json_answer
 from apikey_guard.testing.loopback import LoopbackCall
@@ -194,6 +195,26 @@ def test_v20_on_a_cold_start_nobody_is_asked_in_vain_for_long(service: LoopbackK
         service.heal()
         guarded.clock.advance(1.6)
         assert guarded.code() == ALLOWED
+        assert not guarded.guard.stats()["breaker_open"]
+
+
+def test_b09_where_no_descriptor_is_left_that_is_an_overload_of_our_own(
+    service: LoopbackKeyService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers can hold all descriptors: with them nobody opens a breaker or keeps a revoked key alive."""
+
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with guarded_by(service) as guarded:
+        keys = known_lately(guarded, service, 12)
+        service.heal()
+        guarded.clock.advance(TTL_IS_OVER)
+        service.refuse()  # ends the connections that are kept
+        with monkeypatch.context() as patch:
+            patch.setattr(connecting.socket, "socket", none_left)
+            assert {guarded.code(key) for key in keys} == {OVERLOADED}
+            assert {guarded.code(f"{BAD}-{number}") for number in range(12)} == {OVERLOADED}
         assert not guarded.guard.stats()["breaker_open"]
 
 

@@ -49,14 +49,23 @@ def _began(line: Mapping[str, str]) -> float:
 class Serving:
     """A running ``apikey-guard serve``.
 
+    :param descriptors: how many the system gives it at most.
     :ivar said: what it wrote at the start.
     """
 
-    def __init__(self, place: Path, arguments: tuple[str, ...], env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        place: Path,
+        arguments: tuple[str, ...],
+        env: Mapping[str, str],
+        *,
+        descriptors: int | None = None,
+    ) -> None:
         self._out, self._err = place / "serve.out", place / "serve.err"
+        limited = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"']
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--bind", "127.0.0.1:0", "--workers", "1", *arguments],
+                [*limited, *COMMAND, "serve", "--bind", "127.0.0.1:0", "--workers", "1", *arguments],
                 cwd=place,
                 stdout=out,
                 stderr=err,

@@ -55,8 +55,8 @@ def serve(tmp_path: Path, keys: LoopbackKeyService, origin: Origin) -> Iterator[
     )
     with ExitStack() as stack:
 
-        def start(*arguments: str) -> Serving:
-            serving = Serving(tmp_path, (str(file), *arguments), {})
+        def start(*arguments: str, descriptors: int | None = None) -> Serving:
+            serving = Serving(tmp_path, (str(file), *arguments), {}, descriptors=descriptors)
             stack.callback(stop, serving)
             return serving
 
@@ -111,6 +111,27 @@ def test_d01_half_a_header_takes_no_thread(
 ) -> None:
     serving = serve(*FEW_THREADS)
     held(serving.port, data)
+    assert serving.get("/healthz", key=None).status == 200
+    for _ in range(4):
+        assert serving.get("/orders").status == 200
+
+
+HOLDING = {
+    "half a header": (b"GET / HTTP/1.1\r\nHost: a\r\nX-",),
+    "an idle connection": (b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",),
+    "both": (b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX-"),
+}
+
+
+@pytest.mark.parametrize("kinds", HOLDING.values(), ids=list(HOLDING))
+def test_d01_whoever_holds_all_connections_that_there_may_be_keeps_nobody_out(
+    serve: Callable[..., Serving],
+    held: Callable[..., list[socket.socket]],
+    kinds: tuple[bytes, ...],
+) -> None:
+    serving = serve(*FEW_THREADS, descriptors=300)
+    for data in kinds:
+        held(serving.port, data, 350)
     assert serving.get("/healthz", key=None).status == 200
     for _ in range(4):
         assert serving.get("/orders").status == 200

@@ -41,3 +41,24 @@ def test_a_system_error_amid_the_resolution_is_a_failure(monkeypatch: pytest.Mon
     monkeypatch.setattr(socket, "getaddrinfo", out_of_descriptors)
     with pytest.raises(TransportError, match="dns"):
         connect("h.example", 1, lambda: PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get
+)
+@pytest.mark.parametrize("resolves", [True, False], ids=["address", "name"])
+def test_b09_that_nothing_is_left_to_connect_with_is_not_the_other_sides_fault(
+    monkeypatch: pytest.MonkeyPatch, number: int, resolves: bool
+) -> None:
+    def nothing_left(*_: object) -> None:
+        raise OSError(number, "nothing left")
+
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    resolve_to(monkeypatch, (socket.AF_INET, ("127.0.0.1", 1)))
+    if not resolves:
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(socket, "socket", nothing_left)
+    with pytest.raises(TransportError, match="exhausted"):
+        connect("h.example", 1, lambda: PATIENCE_SECONDS)

@@ -126,6 +126,46 @@ class TestVerification:
             ask(server, ca=authority.file, client_cert="/nowhere/us.pem")
 
 
+BROKEN_TLS = {
+    "plain text": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a fatal alert": b"\x15\x03\x03\x00\x02\x02\x28",
+    "a record of nobody": b"\x17\x03\x03\x00\x20" + b"x" * 32,
+}
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"], ids=["before", "amid"]
+)
+@pytest.mark.parametrize("sent", BROKEN_TLS.values(), ids=list(BROKEN_TLS))
+def test_b09_tls_that_breaks_after_the_question_is_a_cut_answer_and_no_missing_connection(
+    authority: Authority, sent: bytes, begun: bytes
+) -> None:
+    """What a key brings about says nothing about the way to the key service (threat V-14)."""
+
+    def break_tls() -> None:
+        plain, _ = listener.accept()
+        with authority.context("127.0.0.1").wrap_socket(plain, server_side=True) as wrapped:
+            received = b""
+            while b"\r\n\r\n{" not in received:
+                received += wrapped.recv(65_536)
+            if begun:
+                wrapped.sendall(begun)
+            with socket.socket(fileno=wrapped.detach()) as bare, suppress(ConnectionError):
+                bare.sendall(sent)
+                bare.shutdown(socket.SHUT_WR)
+                while bare.recv(65_536):
+                    pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        breaking = threading.Thread(target=break_tls)
+        breaking.start()
+        transport = Transport(ca=authority.file)
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        assert cause_of(lambda: transport.exchange("POST", url, {}, b"{}").body) == "reset"
+        transport.close()
+        breaking.join()
+
+
 class TestDeadline:
     @pytest.mark.parametrize("skip", [0, -1], ids=["header", "body"])
     def test_v06_dripping_ends_with_the_deadline(
