@@ -102,8 +102,9 @@ class DjangoBody:
         try:
             body = self._body.read(limit)
         except BodyTooLarge:
-            if self._environ is not self._request.META:
-                self._request._stream.seek(0)  # the whole body is in a file there
+            stream = self._request._stream
+            if self._environ is not self._request.META and self._environ["wsgi.input"] is not stream:
+                stream.seek(0)  # something was read; the whole body is in a file there
             raise
         self._put(body)
         return body

@@ -8,9 +8,10 @@ import socket
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest, HttpResponse
-from django.test import override_settings
+from django.test import AsyncClient, override_settings
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
@@ -241,3 +242,20 @@ async def _answer(target: str, headers: list[tuple[bytes, bytes]], pieces: list[
     }
     await ASGIHandler()(scope, receive, send)
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]).decode()
+
+
+@pytest.mark.parametrize("conflict", CONFLICTS)
+@pytest.mark.parametrize(
+    ("headers", "status"), [({"apikey": GOOD}, 200), ({}, 413)], ids=["key in a header", "no key"]
+)
+def test_d04_a_body_of_djangos_test_client_that_was_never_read_is_not_wound_back(
+    conflict: str, headers: dict[str, str], status: int
+) -> None:
+    given = {"KEY_SERVICE": FakeKeyService([GOOD]), "KEY_CONFLICT": conflict}
+    given |= {name.upper(): value for name, value in IN_BODY.items()}
+    with override_settings(APIKEY_GUARD=given, ROOT_URLCONF=__name__):
+        client = AsyncClient(raise_request_exception=False)
+        form = {"a": "abc", "f": SimpleUploadedFile("f", b"x" * 4000)}
+        answer = asyncio.run(client.post("/_posted/", form, headers=headers))
+    assert answer.status_code == status
+    assert status != 200 or answer.content == b"3 4000"
