@@ -39,7 +39,8 @@ _NEVER: Final = frozenset(
 )
 # URLs end here in texts that hold several, such as Link, and what may follow one.
 _WORD: Final = re.compile(r'[^ \t\r\n<>"]+')
-_NEXT_URL: Final = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+# So does a header that was sent twice and joined.
+_NEXT_URL: Final = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.-]*://|/[^?#&=,]*\?)")
 # Pairs with neither path nor host before them, as in cookies without blanks.
 _LISTED: Final = re.compile(r"[^/?#,;]*[,;]")
 _SEPARATOR: Final = re.compile("([,;])")
@@ -50,8 +51,12 @@ _BARE: Final = re.compile(r"[^/?#:&=]*[&=]")
 _SPECIAL: Final = re.compile(r"[&#+%?=<>]")
 # Only one value can have been a key; many of them are an attempt to make us work.
 _SPECIAL_VALUES: Final = 4
-# A URL in a parameter of a URL in a parameter: nobody writes more, and work stays linear.
-_DEPTH: Final = 3
+# A cookie holds a URL that has another one in a parameter: each is encoded, and two steps of five.
+# Nobody writes more, and work stays linear.
+_DEPTH: Final = 5
+# What follows a key where a text goes on: characters that no key has, or the end of brackets and quotes.
+_GOES_ON: Final = re.compile(r'[,;"\\]')
+_CLOSING: Final = ")]}>'."
 # What is no part of the request: WSGI's own objects, and what the guard has put there.
 _NOT_THE_REQUEST: Final = ("wsgi.", "apikey_guard.")
 # Bounded, as callers choose names: a MiB at most, in characters of names.
@@ -98,6 +103,10 @@ class Copies:
         others = self._other_names
         # Nearly always there are none, and beginning a loop costs more than all else here.
         return "%" in text or self._name in text or (bool(others) and any(other in text for other in others))
+
+    def _has_pair(self, text: str) -> bool:
+        """Whether one of the names may have a value in a text; a percent sign alone, as in paths, is none."""
+        return ("=" in text or "%3" in text or "%25" in text) and self.may_hold(text)
 
     def in_query(self, query: str, change: Change) -> str:
         """A query with every value of these names changed."""
@@ -159,7 +168,7 @@ class Copies:
         whole, length = "?" + query, len(query) if changed else len(query) + 1
         for target in plan[0]:
             value = environ[target]
-            if value.__class__ is str and value.endswith(whole):
+            if value.__class__ is str and value.endswith(whole) and not self._has_pair(value[: -len(query)]):
                 environ[target] = value[:-length] + changed
             else:
                 search = self._search(query, lambda value: standin if value == key else None)
@@ -234,7 +243,7 @@ class Copies:
         if isinstance(value, str):
             if value == query:
                 environ[key] = changed
-            elif value.endswith("?" + query):
+            elif value.endswith("?" + query) and not self._has_pair(value[: -len(query)]):
                 # Nearly every copy is one of the whole target.
                 end = len(query) if changed else len(query) + 1
                 environ[key] = value[:-end] + changed
@@ -271,8 +280,11 @@ class _Search:
         self._copies = copies
         self._change = change
         self._known = known
-        self._change_known: Change = lambda value: change(value) if value in known else value
         self._special = [value for value in known if _SPECIAL.search(value)][:_SPECIAL_VALUES]
+
+    def _change_known(self, value: str) -> str | None:
+        known = value in self._known or _GOES_ON.split(value, 1)[0].rstrip(_CLOSING) in self._known
+        return self._change(value) if known else value
 
     def in_text(self, text: str) -> str:
         """A text of any kind: URLs, queries, or neither."""
@@ -319,10 +331,18 @@ class _Search:
 
     def _in_one(self, word: str) -> str:
         if "?" in word or "#" in word:
-            changed = self._copies.in_url(word, self._change)
-            path, mark, query = changed.partition("?")
-            return path + mark + self.in_parameters(query, _DEPTH) if mark else changed
+            return self._in_url(word, self._change, _DEPTH)
         return self._in_value(word, _DEPTH)
+
+    def _in_url(self, url: str, change: Change, depth: int) -> str:
+        """A URL with its own parameters changed, and the URLs that are values of others."""
+        changed = self._copies.in_url(url, change)
+        if depth < 0:
+            return changed
+        rest, hash_mark, fragment = changed.partition("#")
+        path, mark, query = rest.partition("?")
+        query, fragment = self.in_parameters(query, depth), self.in_parameters(fragment, depth)
+        return path + mark + query + hash_mark + fragment
 
     def in_parameters(self, query: str, depth: int) -> str:
         """A query with URLs changed that are values of its other parameters."""
@@ -338,9 +358,7 @@ class _Search:
     def _in_value(self, text: str, depth: int) -> str:
         """A text that may be a URL, a query, or either of them percent-encoded once more."""
         if "?" in text or "#" in text:
-            changed = self._copies.in_url(text, self._change_known)
-            path, mark, query = changed.partition("?")
-            return path + mark + self.in_parameters(query, depth - 1) if mark and depth else changed
+            return self._in_url(text, self._change_known, depth - 1)
         if _BARE.match(text):
             changed = self._copies.in_query(text, self._change_known)
             return self.in_parameters(changed, depth - 1) if depth else changed
