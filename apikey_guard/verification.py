@@ -253,11 +253,20 @@ class Verifications:
         """Leave one's own verification to the pool."""
         failed = False
         with self._changed:
+            if verification.turn is None:
+                return
             verification.turn = None
             if verification.placed and not verification.ended and verification.started is None:
                 failed = not self._places.into_pool(verification)
         if failed:
             self._end(verification, Overloaded("no_thread"))
+
+    def left_by_its_loop(self, verification: Verification) -> None:
+        """The event loop on which it was to run does that no more; nothing happens where it has ended."""
+        if verification.started is None:
+            self.hand_over(verification)
+        else:
+            self._end(verification, Overloaded("closed"))
 
     def _run_in_pool(self, verification: Verification) -> None:
         self._run(verification, self._verify)

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 from apikey_guard.cache.memory import NEVER, MemoryCache
 from apikey_guard.clock import Clock
@@ -66,7 +67,10 @@ class Verifier:
             negative_max_entries=settings.negative_max_entries,
         )
         self._processes: dict[int, Process] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        # What runs on callers' event loops, and what to do where it never ends: a loop may be closed
+        # with its tasks still in it.
+        self._tasks: dict[asyncio.Task[None], Callable[[], None]] = {}
+        self._inherited: list[object] = []
 
     # -- answers -------------------------------------------------------------------------------
 
@@ -103,6 +107,7 @@ class Verifier:
 
         A hook that runs in the caller's own thread ends when it ends.
         """
+        self._forget_closed_loops()
         until = time.monotonic() + self._settings.validator_timeout
         process = self._process()
         hook = process.hook
@@ -120,6 +125,7 @@ class Verifier:
 
     async def ask_async(self, question: Question) -> Outcome:
         """As :meth:`ask`, without blocking the event loop."""
+        self._forget_closed_loops()
         until = time.monotonic() + self._settings.validator_timeout
         process = self._process()
         hook = process.hook
@@ -133,8 +139,9 @@ class Verifier:
             task = asyncio.create_task(
                 process.verifications.run_on_loop(verification, hook.on_loop, within=within)
             )
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            # One that is cancelled before its first step never runs a line of its own.
+            self._tasks[task] = partial(process.verifications.left_by_its_loop, verification)
+            task.add_done_callback(self._forget_task)
             if hook.holds:
                 await asyncio.wait([task])
         future = asyncio.wrap_future(verification.future)
@@ -178,6 +185,17 @@ class Verifier:
             question, outcome = self.known(question)
             return self._start(question, until, mine=mine) if outcome is None else outcome
         return Outcome(stale, Freshness.STALE) if at_once else joined
+
+    def _forget_task(self, task: asyncio.Task[None]) -> None:
+        """A task has ended, or its loop has: its verification is ended where that did not happen yet."""
+        left = self._tasks.pop(task, None)
+        if left is not None:
+            left()
+
+    def _forget_closed_loops(self) -> None:
+        for task in list(self._tasks):
+            if task.get_loop().is_closed():
+                self._forget_task(task)
 
     def _left(self, question: Question, verification: Verification, until: float) -> float:
         """Seconds for which a caller goes on waiting.
@@ -324,8 +342,11 @@ class Verifier:
     def forget_process(self) -> None:
         """In a forked child: begin anew, whatever process ids were used before.
 
-        The parent's connections stay referenced, so that nothing here says goodbye on them.
+        The parent's connections stay referenced, so that nothing here says goodbye on them, and its
+        tasks, so that none is ended here, where another thread of the parent may have held a lock.
         """
+        self._inherited.append(self._tasks)
+        self._tasks = {}
         self._processes = {-number: process for number, process in enumerate(self._processes.values())}
 
     def close(self) -> None:

@@ -243,6 +243,54 @@ def test_c07_a_loop_that_ends_under_a_hook_leaves_nothing_behind() -> None:
             assert guard.stats()["verifications_under_way"] == 0
 
 
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_c07_a_loop_that_ends_before_a_hook_began_leaves_its_place_to_others(steps: int) -> None:
+    async def hook(credential: Credential) -> Verdict:
+        return VALID
+
+    async def main(guard: Guard, key: str) -> None:
+        # Ends, and the loop with it, while the caller is on his first steps.
+        caller = asyncio.create_task(guard.check_async(environ(key), "/"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        assert not caller.done()
+
+    with Guard(key_service=hook, validator_max_concurrency=1) as guard:
+        for number in range(3):
+            asyncio.run(main(guard, f"{GOOD}-{number}"))
+        assert asyncio.run(guard.check_async(environ(), "/")).allowed
+        settle(guard)
+
+
+@pytest.mark.parametrize("way", ["thread", "loop"])
+def test_c07_a_loop_that_is_closed_under_a_hook_leaves_its_place_to_others(way: str) -> None:
+    hangs = True
+
+    async def hook(credential: Credential) -> Verdict:
+        if hangs:
+            await asyncio.Event().wait()
+        return VALID
+
+    handed_in: list[dict[str, Any]] = []
+    with Guard(key_service=hook, validator_max_concurrency=1) as guard:
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _, context: handed_in.append(context))
+        caller = loop.create_task(guard.check_async(environ(f"{GOOD}-hangs"), "/"))
+        for _ in range(5):
+            loop.run_until_complete(asyncio.sleep(0))
+        caller.cancel()
+        loop.run_until_complete(asyncio.wait([caller]))
+        loop.close()  # nobody ends the task of the hook
+        hangs = False
+        if way == "thread":
+            assert check(guard)
+        else:
+            assert asyncio.run(guard.check_async(environ(), "/")).allowed
+        assert guard.stats()["verifications_under_way"] == 0
+    # Python's own remark about such a loop: there is nothing else to be told.
+    assert {context["message"] for context in handed_in} <= {"Task was destroyed but it is pending!"}
+
+
 # -- what is counted is uncounted (threat C-07) ----------------------------------------------------
 
 
