@@ -243,16 +243,13 @@ def test_c07_a_loop_that_ends_under_a_hook_leaves_nothing_behind() -> None:
             assert guard.stats()["verifications_under_way"] == 0
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2])
-def test_c07_a_loop_that_ends_before_a_hook_began_leaves_its_place_to_others(steps: int) -> None:
+def test_c07_a_loop_that_ends_before_a_hook_began_leaves_its_place_to_others() -> None:
     async def hook(credential: Credential) -> Verdict:
         return VALID
 
     async def main(guard: Guard, key: str) -> None:
-        # Ends, and the loop with it, while the caller is on his first steps.
+        # Ends, and the loop with it, before the caller is on his second step.
         caller = asyncio.create_task(guard.check_async(environ(key), "/"))
-        for _ in range(steps):
-            await asyncio.sleep(0)
         assert not caller.done()
 
     with Guard(key_service=hook, validator_max_concurrency=1) as guard:
