@@ -9,6 +9,14 @@ from apikey_guard.core.body import cut, find
 from apikey_guard.errors import BadRequest
 from tests.harness.multipart import A_PART, FILE_PART, KEY, KEY_PART, MULTIPART, multipart, part
 
+ESCAPED_FILES = {
+    "file-with-escaped-quotes": r'name="f"; filename="quo\"te\".txt"',
+    "file-with-escaped-backslashes": r'name="f"; filename="C:\\d\\f.txt"',
+    "file-of-that-name-called-a-quote": r'name="k"; filename="\""',
+    "another-name-within-escaped-quotes": r'filename="\\a\\\"; name=\"k\""; name="f"',
+    "other-parameter-with-escaped-quotes": r'name="f"; x="\"; name=k; \""',
+}
+
 
 @pytest.mark.parametrize(
     ("body", "rest"),
@@ -33,6 +41,10 @@ from tests.harness.multipart import A_PART, FILE_PART, KEY, KEY_PART, MULTIPART,
             multipart(part('name="f"; filename="C:\\100%;\'é.txt"'), KEY_PART),
             multipart(part('name="f"; filename="C:\\100%;\'é.txt"')),
             id="a-file-of-windows",
+        ),
+        *(
+            pytest.param(multipart(part(named), KEY_PART), multipart(part(named)), id=case)
+            for case, named in ESCAPED_FILES.items()
         ),
         pytest.param(
             b"--XX \t\r\n" + KEY_PART[6:] + b"--XX\t\r\n" + A_PART[6:] + b"--XX-- \r\n",
@@ -107,6 +119,8 @@ ODD_PARTS = {
     "name-in-angle-brackets": multipart(part("name=<k>")),
     "spaces-around-the-equals-sign": multipart(part('name = "k"')),
     "filename-that-ends-in-a-backslash": multipart(part('name="k"; filename="C:\\"')),
+    "filename-that-ends-in-escaped-backslashes": multipart(part(r'filename="\\"; name="k"')),
+    "nested-boundary-that-begins-alike": multipart(part('name="a"', b"--XXY\r\n--XXY--"), KEY_PART),
     "filename-extended-to-nothing": multipart(part("name=k; filename*=utf-8''")),
     "base64": multipart(part("name=k", b"SzE=", headers="Content-Transfer-Encoding: BASE64\r\n")),
     "header-not-utf-8": multipart(part("name=k")).replace(b"\r\n\r\n", b"\r\nX: \xff\r\n\r\n"),

@@ -122,6 +122,15 @@ BROWSER = (
     b'filename="caf\xc3\xa9 %22a%22 100%.png"\r\n'
     b"Content-Type: image/png\r\n\r\n\x89PNG\r\n\x1a\n\r\napikey\r\n------WebKitFormBoundaryA1--\r\n"
 )
+CURL = "------------------------d74496d66958873e"
+CURL_BODY = BROWSER.replace(b"----WebKitFormBoundaryA1", CURL.encode())
+NESTED = CURL_BODY.replace(
+    b"image/png\r\n\r\n\x89PNG\r\n\x1a\n",
+    b"multipart/mixed; boundary=------------------------aaad12f80e4cee23\r\n\r\n"
+    b"--------------------------aaad12f80e4cee23\r\n"
+    b'Content-Disposition: attachment; name="apikey"\r\n\r\nKCANARY-2\r\n'
+    b"--------------------------aaad12f80e4cee23--\r\n",
+).replace(b'; filename="caf\xc3\xa9 %22a%22 100%.png"', b"")
 CLIENTS: dict[str, Made] = {
     "requests, form": by_requests(data={**KEY, "é": "ü & ="}),
     "requests, JSON": by_requests(json={**KEY, "é": [float(1), None, {"apikey": 1}]}),
@@ -133,10 +142,12 @@ CLIENTS: dict[str, Made] = {
     "django, fields": by_django({**KEY, "é": ["1", "2"]}),
     "django, file": by_django({**KEY, "f": file("a.txt")}),
     "a browser": ("multipart/form-data; boundary=----WebKitFormBoundaryA1", BROWSER),
-    "curl": (
-        "multipart/form-data; boundary=------------------------d74496d66958873e",
-        BROWSER.replace(b"----WebKitFormBoundaryA1", b"------------------------d74496d66958873e"),
+    "curl": (f"multipart/form-data; boundary={CURL}", CURL_BODY),
+    "curl, escaped quotes": (
+        f"multipart/form-data; boundary={CURL}",
+        CURL_BODY.replace(b'"caf\xc3\xa9 %22a%22 100%.png"', rb'"quo\"te\" C:\\d\\1.png"'),
     ),
+    "curl, parts within a part": (f"multipart/form-data; boundary={CURL}", NESTED),
     "Java": (
         'multipart/form-data; boundary="----=_Part_1_12.34"',
         BROWSER.replace(b"----WebKitFormBoundaryA1", b"----=_Part_1_12.34"),

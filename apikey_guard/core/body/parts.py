@@ -19,8 +19,9 @@ from apikey_guard.core.body.media import Media
 from apikey_guard.errors import BadRequest
 
 _TOKEN: Final = rb"[A-Za-z0-9!#$%&'*+\-.^_`|~]++"
-# A backslash is a character here where it escapes nothing: old browsers send whole paths.
-_QUOTED: Final = rb'"(?:[^"\\\x00-\x1f\x7f]|\\[^"\\\x00-\x1f\x7f])*+"'
+# An odd number of backslashes escapes a quote for all. After an even one Werkzeug ends the text, and
+# Django goes on. Elsewhere they end nothing: old browsers send whole paths.
+_QUOTED: Final = rb'"(?:[^"\\\x00-\x1f\x7f]|\\(?:\\\\)*+"|\\++(?!["\\]))*+"'
 _PARAMETER: Final = re.compile(rb"[ \t]*+;[ \t]*+([A-Za-z0-9_\-]++\*?+)=(%b|%b)" % (_QUOTED, _TOKEN))
 _DISPOSITION: Final = re.compile(
     rb"content-disposition:[ \t]*+[A-Za-z\-]++((?:%b)*+)[ \t]*+;?+[ \t]*+"
