@@ -35,6 +35,8 @@ logger = logging.getLogger("apikey_guard")
 
 # A wait may end this many seconds early.
 _TOLERANCE = 0.001
+# Where the exceptions come from that are thrown into greenlets: GreenletExit, Timeout and their like.
+_GREENLETS = frozenset({"greenlet", "gevent", "eventlet"})
 
 
 class Joined(NamedTuple):
@@ -206,7 +208,7 @@ class Verifications:
             self.hand_over(verification)
             raise
         else:
-            self._run(verification, verify)
+            self._run(verification, verify, ended=_ends_its_caller)
 
     async def run_on_loop(
         self,
@@ -271,14 +273,24 @@ class Verifications:
     def _run_in_pool(self, verification: Verification) -> None:
         self._run(verification, self._verify)
 
-    def _run(self, verification: Verification, verify: Callable[[Credential], Verdict]) -> None:
+    def _run(
+        self,
+        verification: Verification,
+        verify: Callable[[Credential], Verdict],
+        *,
+        ended: Callable[[BaseException], bool] = lambda _: False,
+    ) -> None:
         credential = self._begin(verification)
         if credential is None:
             return
         answer: object
         try:
             answer = verify(credential)
-        except BaseException as error:  # noqa: BLE001 - whatever a key service raises, callers must be told
+        except BaseException as error:  # whatever a key service raises, callers must be told
+            if ended(error):
+                self._begin_again(verification, credential)
+                del credential
+                raise
             answer = error
         del credential
         self._finish(verification, answer)
@@ -292,6 +304,13 @@ class Verifications:
             return None
         verification.started = now
         return credential
+
+    def _begin_again(self, verification: Verification, credential: Credential) -> None:
+        """Have the pool run what its caller has begun, and does not end: the others still wait for it."""
+        with self._changed:
+            verification.started, verification.credential = None, credential
+            verification.deadline = time.monotonic() + self._timeout
+        self.hand_over(verification)
 
     def _finish(self, verification: Verification, answer: object) -> None:
         """End a verification for which the key service was asked."""
@@ -356,3 +375,13 @@ class Verifications:
             ending += [(other, Overloaded("no_thread" if other.placed else "no_place")) for other in late]
             verification.future.set_result(outcome)
             wake(verification)
+
+
+def _ends_its_caller(error: BaseException) -> bool:
+    """Whether it was thrown into a caller from outside, and is not what the key service said."""
+    if isinstance(error, Exception):
+        return False
+    kinds = type(error).__mro__
+    return KeyboardInterrupt in kinds or any(
+        kind.__module__.partition(".")[0] in _GREENLETS for kind in kinds
+    )
