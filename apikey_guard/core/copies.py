@@ -156,7 +156,14 @@ class Copies:
         """
         name = self._name
         changed = exchanged(query, name, key, standin, "&")
-        if changed is None or self._other_names or "?" in query or self._has_encoded(query):
+        # A key with a plus sign is written encoded: as it is, it is another one.
+        if (
+            changed is None
+            or self._other_names
+            or "?" in query
+            or "+" in key
+            or self._has_encoded(query, key)
+        ):
             return False
         environ["QUERY_STRING"] = changed
         plan = self._plans.get(tuple(environ))
@@ -186,9 +193,11 @@ class Copies:
             return False  # one is no text, this time
         return "%" not in texts and self._name not in texts
 
-    def _has_encoded(self, query: str) -> bool:
-        """Whether a query may hold the name percent-encoded, in whatever depth."""
-        return "%" in query and ("%25" in query or unquote(query, "latin-1").count(self._name) != 1)
+    def _has_encoded(self, query: str, key: str) -> bool:
+        """Whether a query may hold the name or the key percent-encoded, in whatever depth."""
+        return "%" in query and (
+            "%25" in query or "%" in key or unquote(query, "latin-1").count(self._name) != 1
+        )
 
     def _change_copies(
         self, environ: MutableMapping[str, Any], query: str, changed: str, search: _Search

@@ -147,6 +147,18 @@ def test_a_route_says_what_holds_for_it(adapter: str) -> None:
     assert STANDIN in texts(sent(adapter, presenting("header", GOOD, "/else"), routes=routes))
 
 
+@pytest.mark.parametrize("key", ["KCANARY%41BC", "KCANARY+BC"], ids=["percent", "plus"])
+def test_a_second_key_that_is_written_like_the_first_has_no_stand_in(adapter: str, key: str) -> None:
+    # In a query these characters mean others: it is another key, which nobody has verified.
+    request = both(presenting("header", key), Request(query=f"a=1&apikey={key}&b=2"))
+    assert sent(adapter, request, FakeKeyService([key])).status == 401
+    shown = texts(sent(adapter, request, FakeKeyService([key]), key_conflict="first"))
+    assert "QUERY_STRING=a=1&b=2" in shown.splitlines()
+    assert find_canary(shown) is None
+    alone = texts(sent(adapter, presenting("query", key), FakeKeyService([key])))
+    assert f"apikey={BEGINNING}" in alone
+
+
 @pytest.mark.parametrize("where", [*SHOWN, "own-scheme"])
 @pytest.mark.parametrize("text", [GOOD, BAD, STANDIN])
 @pytest.mark.parametrize("access", ["public", "preflight"])
