@@ -15,7 +15,7 @@
     ├── OriginError              a request was allowed, but its origin gave no answer
     │   ├── OriginFailed             refused, cut, unresolvable, or not HTTP that can be relied on
     │   ├── OriginTimeout            it could not be connected to, or did not answer, in time
-    │   └── OriginBusy               as many requests as it may have are under way
+    │   └── OriginBusy               as many requests as it may have are under way, or no descriptor is left
     ├── OriginAborted            its answer ended in the middle; the caller must see that too
     ├── CallerGone               nobody waits for the answer any more
     └── BadRequest               the request cannot be read
@@ -160,7 +160,7 @@ class OriginTimeout(OriginError):
 
 
 class OriginBusy(OriginError):
-    """No connection to the origin became free in time; answered with 503."""
+    """No connection to it became free in time, or nothing is left to make one with; answered with 503."""
 
 
 class OriginAborted(ApiKeyGuardError, ConnectionResetError):

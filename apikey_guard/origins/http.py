@@ -11,10 +11,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from apikey_guard.clock import Clock
-from apikey_guard.connecting import connect, counting_down
+from apikey_guard.connecting import EXHAUSTED, connect, counting_down
 from apikey_guard.core.http1 import Head
 from apikey_guard.core.origin import OriginTarget
-from apikey_guard.errors import OriginError, OriginFailed, OriginTimeout, TransportError
+from apikey_guard.errors import OriginBusy, OriginError, OriginFailed, OriginTimeout, TransportError
 from apikey_guard.origins import OriginAnswer, OriginBody, OriginRequest
 from apikey_guard.origins.answer import BodyInChunks, BodyOfLength, BodyToTheEnd
 from apikey_guard.origins.connection import Connection, Stale
@@ -137,6 +137,9 @@ class HttpTarget:
             connection = Connection(self._connect(), self._bounds.read_timeout, made_at=made_at)
         except TransportError as error:
             self._pool.let_go()
+            if error.cause == EXHAUSTED:
+                # The target has done nothing, and another one could not be connected to either.
+                raise OriginBusy(error.cause, error.detail) from None
             self._failed(error, at_once=True)
             raise Unreachable(error) from None
         except BaseException:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.harness.origin import CHUNKED, Exchange, Origin, answer, chunked
 
 FAILED = (502, "origin_failed")
 TIMEOUT = (504, "origin_timeout")
+BUSY = (503, "origin_busy")
 SHORT = 0.2
 
 
@@ -62,6 +65,34 @@ def test_x20_cut_before_the_answer(origin: Origin, start: bytes, reset: bool) ->
 def test_x20_no_http(origin: Origin, data: bytes) -> None:
     origin.says(data, close=True)
     assert outcome(told(origin.url)) == FAILED
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as lowest:
+        free = lowest.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"], ids=["an address", "a name to resolve"])
+@pytest.mark.parametrize("targets", [1, 2])
+def test_x20_b09_that_no_descriptor_is_left_is_no_fault_of_an_origin(
+    origin: Origin, name: str, targets: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Origin() as second:
+        urls = [each.url.replace("127.0.0.1", name) for each in (origin, second)][:targets]
+        with Gateway(urls) as gateway:
+            with no_descriptor_left():
+                responses = [gateway.get("/") for _ in range(4)]
+            assert {(*outcome(each), each.header("Retry-After")) for each in responses} == {(*BUSY, "1")}
+            assert "rests" not in caplog.text
+            assert [gateway.get("/").status for _ in range(4)] == [200] * 4
+        assert len(origin.requests) == 4 / targets  # none of them rests
 
 
 @pytest.fixture
