@@ -24,6 +24,7 @@ _MOST_KEYS = 4096
 _SILENT = 3
 # Why there was no connection; everything else may be the doing of the key that was asked about.
 NO_CONNECTION = frozenset({"dns", "connect", "tls"})
+_NEVER_CONNECTED = NO_CONNECTION | {""}
 
 
 class Breaker:
@@ -38,9 +39,10 @@ class Breaker:
         self._probe_timeout = probe_timeout
         self._lock = threading.Lock()
         self._window_start = clock.monotonic()
-        # Whether the last verification of a key failed, in this window and in the one before.
-        self._failed: dict[bytes, bool] = {}
-        self._failed_before: dict[bytes, bool] = {}
+        # Why the last verification of a key failed, "" where it was answered, in this window and in the
+        # one before.
+        self._causes: dict[bytes, str] = {}
+        self._causes_before: dict[bytes, str] = {}
         self._open_until: float | None = None
         # The keys that failed since the last answer about any key.
         self._unanswered: set[bytes] = set()
@@ -83,12 +85,10 @@ class Breaker:
     def succeeded(self, fingerprint: bytes) -> None:
         """The key service answered about this key."""
         with self._lock:
-            self._note(fingerprint, failed=False)
+            self._note(fingerprint, "")
             self._unanswered.clear()
             if self._open_until is not None:
-                self._open_until = None
-                self._failed, self._failed_before = {}, {}
-                self._probes = {True: 0.0, False: 0.0}
+                self._close()
 
     def failed(self, fingerprint: bytes, cause: str, *, known: bool) -> None:
         """The key service could not be reached, or gave no answer that says anything about this key.
@@ -97,10 +97,10 @@ class Breaker:
         :param known: whether the key was valid lately.
         """
         if not known and cause not in NO_CONNECTION:
-            self.undecided(known=known)
+            self._connected(cause)
             return
         with self._lock:
-            self._note(fingerprint, failed=True)
+            self._note(fingerprint, cause)
             if len(self._unanswered) < _SILENT:
                 self._unanswered.add(fingerprint)
             if self._open_until is not None or self._fails():
@@ -114,19 +114,36 @@ class Breaker:
         with self._lock:
             self._probes[known] = 0.0
 
-    def _fails(self) -> bool:
-        outcomes = {**self._failed_before, **self._failed}
-        failures = sum(outcomes.values())
-        return len(outcomes) >= _MINIMUM_VOLUME and failures >= len(outcomes) * _FAILURE_RATE
+    def _connected(self, cause: str) -> None:
+        """What became of a key that nobody knows says nothing but that the key service was connected to.
 
-    def _note(self, fingerprint: bytes, *, failed: bool) -> None:
+        That is an end where nothing else was wrong. Keys on which it hangs, sent without a pause, would
+        otherwise be every probe there is. An ``error`` is ours, or a hook's: nobody was asked.
+        """
+        with self._lock:
+            self._probes[False] = 0.0
+            causes = {*self._causes_before.values(), *self._causes.values(), ""}
+            if self._open_until is not None and cause != "error" and causes <= _NEVER_CONNECTED:
+                self._close()
+
+    def _close(self) -> None:
+        self._open_until = None
+        self._causes, self._causes_before = {}, {}
+        self._probes = {True: 0.0, False: 0.0}
+
+    def _fails(self) -> bool:
+        causes = {**self._causes_before, **self._causes}
+        failures = sum(map(bool, causes.values()))
+        return len(causes) >= _MINIMUM_VOLUME and failures >= len(causes) * _FAILURE_RATE
+
+    def _note(self, fingerprint: bytes, cause: str) -> None:
         now = self._clock.monotonic()
         if now - self._window_start >= 2 * _WINDOW:
-            self._failed_before, self._failed = {}, {}
+            self._causes_before, self._causes = {}, {}
             self._window_start = now
         elif now - self._window_start >= _WINDOW:
-            self._failed_before, self._failed = self._failed, {}
+            self._causes_before, self._causes = self._causes, {}
             self._window_start = now
-        if len(self._failed) >= _MOST_KEYS:
-            del self._failed[next(iter(self._failed))]
-        self._failed[fingerprint] = failed
+        if len(self._causes) >= _MOST_KEYS:
+            del self._causes[next(iter(self._causes))]
+        self._causes[fingerprint] = cause

@@ -337,13 +337,12 @@ class Verifications:
 
     def _tell_breaker(self, verification: Verification, outcome: Answer) -> None:
         known = verification.known
-        if not isinstance(outcome, VerificationError) or isinstance(outcome, RateLimited):
+        odd = isinstance(outcome, UnusableAnswer)
+        if not isinstance(outcome, VerificationError) or isinstance(outcome, RateLimited) or (odd and known):
             self._breaker.succeeded(verification.fingerprint)
-        elif tells_of_an_outage(outcome):
+        elif odd or tells_of_an_outage(outcome):
             cause = getattr(outcome, "cause", "error")
             self._breaker.failed(verification.fingerprint, cause, known=known)
-        elif isinstance(outcome, UnusableAnswer) and known:
-            self._breaker.succeeded(verification.fingerprint)
         else:
             self._breaker.undecided(known=known)
 
