@@ -137,13 +137,20 @@ def show_target(request: HttpRequest) -> None:
     """Put into ``META`` what the guard must see of an ASGI request and Django leaves out.
 
     The raw path, where WSGI servers put it, and texts of the scope that a copy of the query may be in.
-    :func:`hide_target` takes them away again.
+    :func:`hide_target` takes them away again. Several ``Cookie`` headers, as HTTP/2 has them, are
+    one from here on (RFC 9113, section 8.2.3): Django joins them with a comma before 6.0, and finds
+    the first one only.
     """
     meta, scope = request.META, _scope(request)
     raw = scope.get("raw_path")
     if isinstance(raw, bytes) and (b"%" in raw or b"?" in raw):
         meta["RAW_URI"] = raw.decode("latin-1")
-    for index, (name, value) in enumerate(_headers_of(scope)):
+    headers = _headers_of(scope)
+    if "," in meta.get("HTTP_COOKIE", ""):
+        meta["HTTP_COOKIE"] = "; ".join(
+            value.decode("latin-1") for name, value in headers if name.lower() == b"cookie"
+        )
+    for index, (name, value) in enumerate(headers):
         # Django drops names with an underscore; whatever stands beside Django does not.
         if b"_" in name:
             meta[f"{_LEFT_OUT}{index}"] = value.decode("latin-1")

@@ -109,3 +109,41 @@ def test_a12_a_value_with_a_scheme_is_none_of_ours(adapter: str, name: str) -> N
     answer = sent(adapter, request, key_locations=[*locations, "header:apikey"])
     assert answer.seen is not None
     assert f"HTTP_AUTHORIZATION={value}" in answer.seen.texts
+
+
+# As servers of HTTP/2 hand them on (RFC 9113, section 8.2.3); whether a key is found in them.
+SPLIT = {
+    "key-first": ([f"apikey={PLAIN}", "a=1", "b=2"], True),
+    "key-last": (["a=1", "b=2", f"apikey={PLAIN}"], True),
+    "key-between-commas": (["a=1,2", f"apikey={PLAIN}", "b=3,4"], True),
+    "key-in-quotes": (["a=1", f'apikey="{KEY}"'], True),
+    "one-of-two-in-a-header": (["a=1; b=2", f"c=3; apikey={PLAIN}"], True),
+    "two-keys": ([f"apikey={PLAIN}", f'apikey="{KEY}"'], False),
+    "a-comma-in-one-header": ([f"a=1,apikey={PLAIN}"], False),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+@pytest.mark.parametrize("hide", ["replace", "remove"])
+def test_a07_cookies_in_several_headers_are_found_and_hidden_under_asgi(name: str, hide: str) -> None:
+    pytest.importorskip("django")
+    cookies, found = SPLIT[name]
+    request = Request(headers=tuple(("Cookie", cookie) for cookie in cookies))
+    answer = sent("django-async", request, key_locations=COOKIE, hide_credentials=hide)
+    assert answer.status == (200 if found else 401)
+    if found:
+        assert answer.seen is not None
+        assert find_canary("\n".join(answer.seen.texts)) is None
+        # What Django makes of them: every cookie by itself, as from one header.
+        others = [cookie for cookie in "; ".join(cookies).split("; ") if not cookie.startswith("apikey=")]
+        shown = [text for text in answer.seen.texts if text.partition("=")[0] in ("a", "b", "c", "apikey")]
+        assert [text for text in shown if not text.startswith("apikey=")] == others
+        assert len(shown) == len(others) + (hide == "replace")
+
+
+def test_a12_without_a_key_cookie_those_of_the_app_arrive_one_by_one() -> None:
+    pytest.importorskip("django")
+    request = Request(headers=(("Cookie", "a=1"), ("apikey", PLAIN), ("Cookie", "b=2")))
+    answer = sent("django-async", request)
+    assert answer.seen is not None
+    assert {"a=1", "b=2"} < set(answer.seen.texts)
