@@ -112,6 +112,18 @@ class Entrance:
         # every function that the app or a blueprint registered, whenever it did, and for static
         # files, 404, 405 and redirects too. A registered function would cost a request twice as much.
         app.preprocess_request = preprocess_request  # type: ignore[method-assign]  # as above
+        own_dispatch = app.full_dispatch_request
+        if getattr(own_dispatch, "__func__", None) is not Flask.full_dispatch_request:
+            # A class of the app's own may answer there, ahead of that step.
+            rendering = MethodType(Flask.full_dispatch_request, app)
+
+            def full_dispatch_request(*context: Any) -> Any:
+                passed = request.environ.get(key)
+                if passed is None:
+                    request.environ[key] = passed = self._decide(request.environ)
+                return (rendering if isinstance(passed, _Refused) else own_dispatch)(*context)
+
+            app.full_dispatch_request = full_dispatch_request  # type: ignore[method-assign]  # as above
 
     # -- around wsgi_app -----------------------------------------------------------------------
 

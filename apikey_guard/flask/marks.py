@@ -7,14 +7,14 @@ a decorator in between may hide the mark.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from inspect import iscoroutinefunction
 from types import FunctionType
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from flask import current_app, has_request_context
+from flask import current_app, has_request_context, request
 
 from apikey_guard.core.model import NO_SCOPES
 from apikey_guard.core.routing import Access
@@ -29,6 +29,8 @@ ENTRANCE: Final = "apikey_guard.entrance"
 _ATTRIBUTE: Final = "_apikey_guard_mark"
 #: On the decorators that open a view, so that they are known where a class lists them.
 OPENS: Final = "_apikey_guard_opens"
+#: The method of a view class that Flask calls.
+CALLED: Final = "dispatch_request"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +54,8 @@ def put(target: object, mark: Mark) -> Mark:
     :returns: the mark that the object now carries; scopes of several marks add up.
     :raises TypeError: the object carries a mark that says the opposite, or cannot carry one.
     """
+    if isinstance(target, type) and not hasattr(target, CALLED):
+        raise TypeError(f"{name_of(target)} is no view class of Flask's; mark its methods instead")
     holder = getattr(target, "__func__", target)
     before = _own(holder)
     if before is not None and before.access != mark.access:
@@ -70,37 +74,56 @@ def put(target: object, mark: Mark) -> Mark:
 
 
 def checked(target: Target, scopes: frozenset[str]) -> Target:
-    """A function that looks itself at the key, as the mark on it may be out of sight; anything else as it is.
+    """What was marked, such that it looks itself at the key: the mark on it may be out of sight.
 
-    Called outside of a request that a guard has let in, it is the plain function.
+    A class looks where Flask calls it, and is changed in place; a blueprint is always in sight. Called
+    outside of a request that a guard has let in, it is the plain function.
 
     :param target: what was marked.
     :param scopes: all of them are needed.
     """
-    if not isinstance(target, FunctionType):
+    if isinstance(target, staticmethod | classmethod):
+        return cast("Target", type(target)(checked(target.__func__, scopes)))
+    if isinstance(target, type):
+        setattr(target, CALLED, _looking(getattr(target, CALLED), _look_at_class))
         return target
-    view: Callable[..., object] = target
+    return cast("Target", _looking(target, lambda *_: _insist(scopes))) if callable(target) else target
 
-    def look() -> None:
-        entrance = current_app.extensions.get(ENTRANCE) if has_request_context() else None
-        if entrance is not None:
-            entrance.insist(scopes)
 
+def _looking(view: Callable[..., object], look: Callable[..., None]) -> Callable[..., object]:
+    """A function that looks first, with the same arguments by position."""
     if iscoroutinefunction(view):
 
         @wraps(view)
         async def checked_async_view(*args: object, **kwargs: object) -> object:
-            look()
+            look(*args)
             return await view(*args, **kwargs)
 
-        return cast("Target", checked_async_view)
+        return checked_async_view
 
     @wraps(view)
     def checked_view(*args: object, **kwargs: object) -> object:
-        look()
+        look(*args)
         return view(*args, **kwargs)
 
-    return cast("Target", checked_view)
+    return checked_view
+
+
+def _insist(scopes: frozenset[str]) -> None:
+    entrance = current_app.extensions.get(ENTRANCE) if has_request_context() else None
+    if entrance is not None:
+        entrance.insist(scopes)
+
+
+def _look_at_class(called: object, *_: object) -> None:
+    """Look at what a view class asks for, where the view that Flask has found does not show the class."""
+    view = current_app.view_functions.get(request.endpoint or "") if has_request_context() else None
+    kind = type(called)
+    if view is None or getattr(view, "view_class", None) is kind:
+        return
+    mark = _nearest((*_present(_handler_mark(kind, request.method)), *_class_marks(kind)))
+    if mark.access == "required":
+        _insist(mark.scopes)
 
 
 def name_of(target: object) -> str:
@@ -152,13 +175,7 @@ class Views:
         :param endpoint: as in ``app.view_functions``.
         :param method: of the request, for the methods of a class.
         """
-        found = UNMARKED
-        for mark in self.marks(endpoint, method):
-            if mark.access != "required":
-                # Something further out is public: it says nothing about what is marked within.
-                return mark if found is UNMARKED else found
-            found = mark if found is UNMARKED else Mark("required", found.scopes | mark.scopes)
-        return found
+        return _nearest(self.marks(endpoint, method))
 
     def marks(self, endpoint: str, method: str | None) -> Iterator[Mark]:
         """All marks of an endpoint, the nearest first: method, view function, class, blueprints."""
@@ -174,6 +191,16 @@ class Views:
             name = endpoint
             while name := name.rpartition(".")[0]:
                 yield from _present(_own(self._blueprints.get(name)))
+
+
+def _nearest(marks: Iterable[Mark]) -> Mark:
+    found = UNMARKED
+    for mark in marks:
+        if mark.access != "required":
+            # Something further out is public: it says nothing about what is marked within.
+            return mark if found is UNMARKED else found
+        found = mark if found is UNMARKED else Mark("required", found.scopes | mark.scopes)
+    return found
 
 
 def _present(mark: Mark | None) -> Iterator[Mark]:
@@ -195,7 +222,7 @@ def _handler_mark(kind: type, method: str | None) -> Mark | None:
     name = "" if method is None else method.lower()
     if method == "HEAD" and not hasattr(kind, name):
         name = "get"
-    marks = (_method_mark(kind, each) for each in (name, "dispatch_request"))
+    marks = (_method_mark(kind, each) for each in (name, CALLED))
     return next((mark for mark in marks if mark is not None), None)
 
 

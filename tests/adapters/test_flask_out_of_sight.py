@@ -1,0 +1,192 @@
+"""Marks that Flask's view does not show, and classes of apps that answer ahead of the view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import pytest
+from flask import Flask, Response, request
+from flask.views import MethodView, View
+
+from apikey_guard import Consumer
+from apikey_guard.flask import ApiKeyGuard
+from apikey_guard.testing import FakeKeyService
+
+GOOD, WRITER, BAD = "KCANARY-good-0123456789", "KCANARY-writer-0123456789", "KCANARY-bad"
+PRESENTED: list[dict[str, str]] = [{}, *({"apikey": key} for key in (BAD, GOOD, WRITER))]
+OPEN, KEY, SCOPE = [200, 200, 200, 200], [401, 401, 200, 200], [401, 401, 403, 200]
+
+
+@pytest.fixture
+def keys() -> FakeKeyService:
+    service = FakeKeyService({GOOD: Consumer(id="42")})
+    service.add(WRITER, Consumer(id="7", scopes=frozenset({"write"})))
+    return service
+
+
+def hidden(view: Callable[..., Any]) -> Callable[..., Any]:
+    """As a decorator does that forgets ``functools.wraps``."""
+
+    def around(*args: object, **kwargs: object) -> Any:
+        return view(*args, **kwargs)
+
+    return around
+
+
+def ends(app: Flask, path: str, method: str = "GET") -> list[int]:
+    client = app.test_client()
+    return [client.open(path, method=method, headers=headers).status_code for headers in PRESENTED]
+
+
+def plain() -> str:
+    return "answered"
+
+
+class Called:
+    def __call__(self) -> str:
+        return "answered"
+
+
+class Marked(View):
+    """As classes of other extensions do, which decorate a bound method for each request."""
+
+    mark: ClassVar[Callable[..., Any]]
+
+    def get(self) -> str:
+        return "answered"
+
+    def dispatch_request(self) -> Any:
+        return type(self).mark(self.get)()
+
+
+def makers() -> dict[str, Callable[..., Any]]:
+    # Made anew, as a mark stays on what was marked.
+    class Kind(Called):
+        def method(self) -> str:
+            return "answered"
+
+        @classmethod
+        def of_class(cls) -> str:
+            return "answered"
+
+    return {
+        "partial": partial(plain),
+        "object": Called(),
+        "bound-method": Kind().method,
+        "class-method": Kind.of_class,
+        "function": lambda: "answered",
+    }
+
+
+@pytest.mark.parametrize("name", makers())
+@pytest.mark.parametrize("when", ["at-start", "per-request"])
+def test_a16_what_asks_for_a_key_holds_for_everything_that_can_be_called(
+    keys: FakeKeyService, name: str, when: str
+) -> None:
+    target = makers()[name]
+    app = Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=keys, default_access="public")
+    marks = {"/key": (guard.required, KEY), "/scope": (guard.require_scopes("write"), SCOPE)}
+    for path, (mark, _) in marks.items():
+        view = hidden(mark(target)) if when == "at-start" else lambda mark=mark: mark(target)()
+        app.add_url_rule(path, path, view)
+    # The first request of all is the one that a mark which is made meanwhile comes too late for.
+    assert {path: ends(app, path) for path in marks} == {path: end for path, (_, end) in marks.items()}
+
+
+def test_a16_decorators_that_a_class_applies_at_each_call_hold_from_the_first_one(
+    keys: FakeKeyService,
+) -> None:
+    app = Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=keys, default_access="public")
+    kind = type("Decorated", (Marked,), {"mark": staticmethod(guard.require_scopes("write"))})
+    app.add_url_rule("/", view_func=kind.as_view("view"))
+    assert ends(app, "/") == SCOPE
+
+
+@pytest.fixture
+def classes(keys: FakeKeyService) -> Flask:
+    app = Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=keys, default_access="public")
+
+    @guard.required
+    class Required(MethodView):
+        def get(self) -> str:
+            return "answered"
+
+        @guard.public
+        def post(self) -> str:
+            return "answered"
+
+        @guard.require_scopes("write")
+        def put(self) -> str:
+            return "answered"
+
+    class Inherited(Required):
+        pass
+
+    @guard.public
+    class Opened(Required):
+        pass
+
+    @guard.require_scopes("write")
+    class Later(View):
+        async def dispatch_request(self) -> str:
+            return "answered"
+
+    for kind in (Required, Inherited, Opened, Later):
+        name = kind.__name__.lower()
+        app.add_url_rule(f"/seen/{name}", view_func=kind.as_view(name))
+        view = kind.as_view(name)
+        around: Any = hidden(app.ensure_sync(view))
+        app.add_url_rule(f"/hidden/{name}", f"hidden-{name}", around, methods=["GET", "POST", "PUT"])
+    return app
+
+
+@pytest.mark.parametrize("sight", ["seen", "hidden"])
+@pytest.mark.parametrize(
+    ("name", "method", "expected"),
+    [
+        ("required", "GET", KEY),
+        ("required", "POST", OPEN),
+        ("required", "PUT", SCOPE),
+        ("inherited", "GET", KEY),
+        ("opened", "GET", OPEN),
+        ("later", "GET", SCOPE),
+    ],
+)
+def test_a16_what_a_class_asks_for_holds_where_its_view_does_not_show_it(
+    classes: Flask, sight: str, name: str, method: str, expected: list[int]
+) -> None:
+    if name == "later":
+        pytest.importorskip("asgiref")
+    assert ends(classes, f"/{sight}/{name}", method) == expected
+
+
+def test_a_class_that_flask_cannot_call_cannot_be_marked(keys: FakeKeyService) -> None:
+    guard = ApiKeyGuard(Flask(__name__), key_service=keys)
+    for mark in (guard.required, guard.public, guard.require_scopes("write")):
+        with pytest.raises(TypeError, match="Called is no view class of Flask's; mark its methods instead"):
+            mark(Called)  # type: ignore[type-var]  # what is refused
+
+
+class Answers(Flask):
+    """Answers some paths itself, ahead of the functions before the view."""
+
+    def full_dispatch_request(self, *context: Any) -> Response:
+        if request.path == "/metrics":
+            return self.make_response("numbers")
+        return super().full_dispatch_request(*context)
+
+
+def test_a15_a_class_of_the_app_answers_no_refused_request(keys: FakeKeyService) -> None:
+    app = Answers(__name__)
+    ApiKeyGuard(app, key_service=keys)
+    app.add_url_rule("/", view_func=plain)
+    assert ends(app, "/metrics") == ends(app, "/") == KEY
+    assert app.test_client().get("/metrics", headers={"apikey": GOOD}).text == "numbers"
+    for headers, status in zip(PRESENTED, KEY, strict=True):
+        with app.test_request_context("/metrics", headers=headers):
+            assert app.full_dispatch_request().status_code == status, "also around wsgi_app"
