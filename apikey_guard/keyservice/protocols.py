@@ -102,11 +102,11 @@ class JsonProtocol:
         _no_redirect(status)
         if not fields.is_json(headers):
             raise _refused_us(status) or _other(status) or _not_json()
-        document = fields.json_object(answer.body)
+        document = _spoken(answer)
         _check_echo(document, answer.credential)
         if document.get("reason") == "rate_limited":
             raise RateLimited(fields.retry_after(document, headers))
-        if "valid" not in document:
+        if "valid" not in document or status >= 500:
             raise _refused_us(status) or _other(status, in_json=True) or unusable("'valid' is missing")
         valid = fields.flag(document, "valid")
         ttl = fields.number(document, "ttl")
@@ -278,6 +278,14 @@ def _document(answer: KeyAnswer) -> Mapping[str, object]:
     if not in_json:
         raise _not_json()
     return fields.json_object(answer.body)
+
+
+def _spoken(answer: KeyAnswer) -> Mapping[str, object]:
+    """The JSON object of an answer; where it is none, the status says what became of the question."""
+    try:
+        return fields.json_object(answer.body)
+    except UnusableAnswer as error:
+        raise _refused_us(answer.status) or _other(answer.status, in_json=True) or error from None
 
 
 def _no_redirect(status: int) -> None:

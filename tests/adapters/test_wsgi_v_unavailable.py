@@ -26,6 +26,7 @@ TTL_IS_OVER = 61
 
 Fault = Callable[[LoopbackKeyService], None]
 HTML = ("Content-Type", "text/html")
+JSON = ("Content-Type", "application/json")
 
 
 def answers(status: int, body: bytes = b"", *headers: tuple[str, str]) -> Fault:
@@ -46,7 +47,11 @@ UNREACHABLE: dict[str, Fault] = {
     "500": answers(500),
     "500 in JSON": says({"error": "x"}, 500),
     "500 that says invalid": says({"valid": False}, 500),
+    "500 in JSON that says nothing of the kind": says({"valid": "?", "ttl": "?"}, 500),
+    "500 in JSON that is a text": says("Internal Server Error", 500),
+    "502 in a page that is called JSON": answers(502, b"<html>", JSON),
     "503": answers(503),
+    "503 in JSON without a body": answers(503, b"", JSON),
     "redirects": answers(302, b"", ("Location", "/login")),
     "not modified": answers(304),
     "401 to ourselves": answers(401),
@@ -54,7 +59,9 @@ UNREACHABLE: dict[str, Fault] = {
     "HTML": answers(200, b"<html>", HTML),
     "HTML with 404": answers(404, b"<html>", HTML),
     "no content": answers(204),
+    "401 to ourselves in JSON without a body": answers(401, b"", JSON),
     "429 to ourselves": answers(429),
+    "429 in JSON that is a text": says("Too Many Requests", 429),
     "408": says({}, 408),
     "about another key": says({"valid": True, "key_sha256": "0" * 64}),
     "not HTTP": lambda service: service.lie(b"SSH-2.0-x\r\n", close=True),
@@ -74,7 +81,7 @@ ODD: dict[str, Fault] = {
     "valid is missing": says({"consumer": {}}),
     "valid, but with 404": says({"valid": True}, 404),
     "no object": says([True]),
-    "a member twice": answers(200, b'{"valid": true, "valid": true}', ("Content-Type", "application/json")),
+    "a member twice": answers(200, b'{"valid": true, "valid": true}', JSON),
     "metadata without end": says({"valid": True, "metadata": json.loads('{"a":' * 60 + "1" + "}" * 60)}),
 }
 
