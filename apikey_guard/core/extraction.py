@@ -35,6 +35,8 @@ BLANKS: Final = " \t"
 
 _OWN_SCHEME = SCHEME.lower()
 _ESCAPED = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))")
+# White space of Python's in a header, each byte a character: frameworks read it as UTF-8.
+_WHITE = r"(?:\s|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)*"
 
 # What a header can carry unchanged through every server and every key service: visible ASCII
 # without the characters that join or quote header values (threats A-03 and D-05).
@@ -314,7 +316,10 @@ class Authorization:
             # Only we write it. Whatever else somebody puts there is no key either.
             rest = rest.lstrip(" ")
             return rest if is_standin(rest) else BEGINNING
-        return text.strip(BLANKS) if self._wanted is None and not space else None
+        if self._wanted is None and not space:
+            return text.strip(BLANKS)
+        # Behind whatever scheme: who looks at what follows it must not take it for ours.
+        return BEGINNING if BEGINNING in text.lower() else None
 
     def every(self, text: str) -> Iterator[str]:
         """The same, as all values that there are."""
@@ -335,7 +340,7 @@ class Cookie:
         self.name = name
         self._begins = name + "="
         # Frameworks strip all that Python takes for white space, not only what RFC 6265 allows.
-        self.pattern = re.compile(rf";(\s*{re.escape(name)}\s*)(?:=([^;]*))?(?=;|\Z)")
+        self.pattern = re.compile(rf";({_WHITE}{re.escape(name)}{_WHITE})(?:=([^;]*))?(?=;|\Z)")
 
     def quick(self, text: str) -> str | Ambiguous | None:
         """Its value, perhaps with quotes and blanks around it; None where it is not there."""

@@ -262,6 +262,15 @@ OTHER_PLACES = {
     "cookie": Request("/things", headers=(("Cookie", f"a=1; c={STANDIN}"),)),
     "authorization": Request("/things", headers=(("Authorization", f"{SCHEME} {STANDIN}"),)),
     "authorization-as-a-key": Request("/things", headers=(("Authorization", f"Bearer {STANDIN}"),)),
+    **{
+        f"authorization-{name}": Request("/things", headers=(("Authorization", value),))
+        for name, value in {
+            "of-another-scheme": f"Token {STANDIN}",
+            "without-a-scheme": STANDIN,
+            "behind-a-tab": f"Bearer\t{STANDIN}",
+            "as-a-parameter": f'Token token="{STANDIN}"',
+        }.items()
+    },
 }
 
 
