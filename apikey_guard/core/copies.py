@@ -50,7 +50,7 @@ _BARE: Final = re.compile(r"[^/?#:&=]*[&=]")
 # A key with one of these is another text as soon as somebody has decoded it.
 _SPECIAL: Final = re.compile(r"[&#+%?=<>]")
 # Only one value can have been a key; many of them are an attempt to make us work.
-_SPECIAL_VALUES: Final = 4
+_SPECIAL_PAIRS: Final = 8
 # A cookie holds a URL that has another one in a parameter: each is encoded, and two steps of five.
 # Nobody writes more, and work stays linear.
 _DEPTH: Final = 5
@@ -268,8 +268,15 @@ class Copies:
             del environ[key]
 
     def _search(self, query: str, change: Change) -> _Search:
-        values = [value for parameter in self._parameters for value in parameter.every(query)]
-        return _Search(self, frozenset(values) - {""}, change)
+        known = set()
+        special: dict[str, str] = {}
+        for parameter in self._parameters:
+            for pair, name, value in parameter.pairs(query):
+                known.add(value)
+                if _SPECIAL.search(value) and len(special) < _SPECIAL_PAIRS:
+                    special[f"{parameter.name}={value}"] = f"{parameter.name}={quote(value, safe='')}"
+                    special[pair] = f"{name}={quote(value, safe='')}"
+        return _Search(self, frozenset(known) - {""}, change, special)
 
 
 def _is_request_of(value: object, environ: Mapping[str, Any]) -> bool:
@@ -283,13 +290,17 @@ class _Search:
     """One request's values of these names, searched for in texts that may hold URLs.
 
     :param known: the values that the query had: where a text may be no URL, only they are changed.
+    :param special: pairs that mean another thing in a text, decoded and as the query had them, with
+        how they must be written there.
     """
 
-    def __init__(self, copies: Copies, known: frozenset[str], change: Change) -> None:
+    def __init__(
+        self, copies: Copies, known: frozenset[str], change: Change, special: Mapping[str, str]
+    ) -> None:
         self._copies = copies
         self._change = change
         self._known = known
-        self._special = [value for value in known if _SPECIAL.search(value)][:_SPECIAL_VALUES]
+        self._special = special
 
     def _change_known(self, value: str) -> str | None:
         known = value in self._known or _GOES_ON.split(value, 1)[0].rstrip(_CLOSING) in self._known
@@ -297,9 +308,7 @@ class _Search:
 
     def in_text(self, text: str) -> str:
         """A text of any kind: URLs, queries, or neither."""
-        for value in self._special:
-            text = self._encoded_again(text, value)
-        return _WORD.sub(self._in_word, text)
+        return _WORD.sub(self._in_word, self._encoded_again(text))
 
     def in_bytes(self, text: bytes) -> bytes:
         """The same of bytes."""
@@ -311,18 +320,17 @@ class _Search:
 
         :returns: the object; None where it must be made anew.
         """
-        known = _Search(self._copies, self._known, self._change_known)
+        known = _Search(self._copies, self._known, self._change_known, self._special)
         nested = Nested(self._copies.names, known.in_text, self._change_known, environ)
         return nested.changed(value)
 
-    def _encoded_again(self, text: str, value: str) -> str:
-        """A text that somebody has decoded, with this value written as it must be in a query."""
-        for parameter in self._copies._parameters:
-            written = f"{parameter.name}={value}"
+    def _encoded_again(self, text: str) -> str:
+        """A text that somebody has decoded, with the special pairs written as they must be in a query."""
+        for pair, written in self._special.items():
             for before in "?&#":
-                text = text.replace(before + written, f"{before}{parameter.name}={quote(value, safe='')}")
-            if text.startswith(written):
-                text = f"{parameter.name}={quote(value, safe='')}{text[len(written) :]}"
+                text = text.replace(before + pair, before + written)
+            if text.startswith(pair):
+                text = written + text[len(pair) :]
         return text
 
     def _in_word(self, match: re.Match[str]) -> str:
@@ -373,10 +381,8 @@ class _Search:
             return self.in_parameters(changed, depth - 1) if depth else changed
         if "%" not in text or text.startswith("/") or not depth:
             return text
-        decoded = again = unquote(text, "latin-1")
-        for value in self._special:
-            again = self._encoded_again(again, value)
-        changed = self._in_value(again, depth - 1)
+        decoded = unquote(text, "latin-1")
+        changed = self._in_value(self._encoded_again(decoded), depth - 1)
         if changed == decoded:
             return text
         # Written as it was: what stood there unencoded stays so.

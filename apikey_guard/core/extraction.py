@@ -112,9 +112,14 @@ class Parameter:
 
     def every(self, query: str) -> Iterator[str]:
         """Its value in each copy."""
+        for _, _, value in self.pairs(query):
+            yield value
+
+    def pairs(self, query: str) -> Iterator[tuple[str, str, str]]:
+        """Each copy: the pair and its name as they are written, and its value as it is meant."""
         text = "&" + query
         for match in self.pattern(text).finditer(text):
-            yield self.meant(match[2])
+            yield match[0][1:], match[1], self.meant(match[2])
 
     @staticmethod
     def meant(written: str | None) -> str:

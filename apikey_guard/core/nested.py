@@ -71,8 +71,9 @@ class Nested:
 
     def _collection(self, value: Any, depth: int) -> Any:
         if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str):
-            second = self._pair(value[0], value[1], depth)
-            kept = [] if second is None and value[1] is not None else [value[0], second]
+            # A name and its value, or two texts.
+            first, second = self._text(value[0]), self._pair(value[0], value[1], depth)
+            kept = [] if second is None and value[1] is not None else [first, second]
         else:
             pairs = [(each, self._object(each, depth)) for each in value]
             kept = [after for before, after in pairs if after is not None or before is None]

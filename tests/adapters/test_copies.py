@@ -190,6 +190,7 @@ def test_k02_method_path_host_and_framing_are_never_changed(hide: str) -> None:
         {"webob._parsed_query_vars": ({"apikey": GOOD}, K)},
         {"some.array": bytearray(f"/x?{K}".encode())},
         {"some.pairs": [("a", "1"), ("apikey", GOOD)]},
+        {"some.texts": [f"/x?{K}", "/y"], "more.texts": {"urls": (f"/x?{K}", f"/y?{K}")}},
         {"some.parsed": MultiDict([("apikey", GOOD)])},
         {"some.urls": {f"/x?{K}"}},
         {"platform.event": {"rawQueryString": K, "parameters": {"apikey": GOOD}, "all": {"apikey": [GOOD]}}},
@@ -224,6 +225,34 @@ def test_k02_a_key_that_must_be_encoded_is_found_as_sent_and_decoded(key: str) -
         assert key not in environ[name], name
         assert encoded not in environ[name], name
         assert environ[name].count(BEGINNING) == 1, name
+
+
+@pytest.mark.parametrize(
+    ("pair", "key"),
+    [
+        ("apikey=q?x%23y", "q?x#y"),
+        ("apikey=q?x%2By", "q?x+y"),
+        ("apikey=<q>%26y", "<q>&y"),
+        ("%61pikey=q?x", "q?x"),
+        ("%61pikey=q?x%23y", "q?x#y"),
+    ],
+)
+def test_k02_a_key_that_is_written_half_encoded_is_found_as_it_was_sent(pair: str, key: str) -> None:
+    inside = quote(f"/x?{pair}", safe="")
+    extra: dict[str, Any] = {
+        "HTTP_X_TEXT": f"GET https://h/x?a=1&{pair} HTTP/1.1",
+        "HTTP_X_INSIDE": f"https://h/in?next={inside}&b=2",
+        "a.event": {"raw": f"a=1&{pair}", "list": [pair, ("target", f"/x?{pair}#z")]},
+        "a.bytes": f"{pair}&a=1".encode(),
+    }
+    environ = build_environ("/x", query=f"a=1&{pair}", extra=extra)
+    with Guard(key_service=FakeKeyService([key])) as guard:
+        assert guard.check(environ, "/x").allowed
+    for name in ("QUERY_STRING", *extra):
+        shown = repr(environ[name])
+        # Not even a part of it.
+        assert "q" not in shown, name
+        assert shown.count(BEGINNING) == (3 if name == "a.event" else 1), name
 
 
 def test_k02_an_object_in_the_environ_keeps_what_is_no_part_of_the_request() -> None:
