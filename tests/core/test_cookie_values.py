@@ -69,7 +69,8 @@ def test_a_key_that_we_ask_about_is_the_one_that_frameworks_read(header: str) ->
         assert by_werkzeug({"HTTP_COOKIE": header}).get(NAME, found) == found
     for value in [*django, *by_werkzeug({"HTTP_COOKIE": header}).getlist(NAME)]:
         if EXTRACTOR.is_well_formed(value):
-            assert found in (value, AMBIGUOUS)
+            # Frameworks differ about odd white space behind a value: there it is a malformed key.
+            assert found in (value, AMBIGUOUS) or not EXTRACTOR.is_well_formed(str(found or "k"))
 
 
 @settings(max_examples=1000, deadline=None)
