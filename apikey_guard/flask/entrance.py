@@ -118,9 +118,12 @@ class Entrance:
             rendering = MethodType(Flask.full_dispatch_request, app)
 
             def full_dispatch_request(*context: Any) -> Any:
-                passed = request.environ.get(key)
+                passed: Any = request.environ.get(key)
                 if passed is None:
                     request.environ[key] = passed = self._decide(request.environ)
+                if not isinstance(passed, _Refused):
+                    # It may call the view without that step.
+                    passed = self._looked_at(request, passed)
                 return (rendering if isinstance(passed, _Refused) else own_dispatch)(*context)
 
             app.full_dispatch_request = full_dispatch_request  # type: ignore[method-assign]  # as above

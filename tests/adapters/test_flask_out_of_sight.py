@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pytest
-from flask import Flask, Response, request
+from flask import Blueprint, Flask, Response, request
 from flask.views import MethodView, View
 
 from apikey_guard import Consumer
@@ -190,3 +190,45 @@ def test_a15_a_class_of_the_app_answers_no_refused_request(keys: FakeKeyService)
     for headers, status in zip(PRESENTED, KEY, strict=True):
         with app.test_request_context("/metrics", headers=headers):
             assert app.full_dispatch_request().status_code == status, "also around wsgi_app"
+
+
+class Dispatches(Flask):
+    """Calls the view without the functions before it."""
+
+    def full_dispatch_request(self, *context: Any) -> Response:
+        try:
+            answer = self.dispatch_request(*context)
+        except Exception as error:
+            answer = self.handle_user_exception(*context, error)
+        return self.finalize_request(*context, answer)
+
+
+@pytest.mark.parametrize("default", ["required", "public"])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("scope-below-the-route", SCOPE),
+        ("scope-above-the-route", SCOPE),
+        ("scope-of-the-blueprint", SCOPE),
+        ("key", KEY),
+        ("open", OPEN),
+    ],
+)
+def test_a16_a_class_of_the_app_that_calls_views_itself_calls_none_that_is_marked_otherwise(
+    keys: FakeKeyService, default: str, name: str, expected: list[int]
+) -> None:
+    app = Dispatches(__name__)
+    guard = ApiKeyGuard(app, key_service=keys, default_access=default)
+    views = Blueprint("views", __name__)
+
+    def view() -> str:
+        return "answered"
+
+    mark = {"key": guard.required, "open": guard.public}.get(name, guard.require_scopes("write"))
+    if name == "scope-of-the-blueprint":
+        mark(views)
+    views.add_url_rule("/", view_func=mark(view) if name == "scope-below-the-route" else view)
+    if name != "scope-of-the-blueprint":
+        mark(view)
+    app.register_blueprint(views)
+    assert ends(app, "/") == expected
