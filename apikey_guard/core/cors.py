@@ -73,7 +73,7 @@ class Cors:
             return (("Vary", vary),)
         origin = "*" if self._everybody else environ["HTTP_ORIGIN"]
         added = [("Access-Control-Allow-Origin", origin), ("Vary", vary)]
-        if self._with_cookies:
+        if self._with_cookies and "access-control-allow-credentials" not in there:
             added.append(("Access-Control-Allow-Credentials", "true"))
         if preflight:
             added += _asked_for(environ)

@@ -186,7 +186,7 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Whether the request may go on.
 
-        :raises PermissionDenied: the consumer lacks a scope.
+        :raises PermissionDenied: the consumer lacks a scope, and no other permission is combined with this.
         :raises ImproperlyConfigured: a view with permissions of its own names no scope.
         """
         named = getattr(view, "required_scopes", None)
@@ -213,10 +213,20 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
             kept = {key: inner.META[key] for key in (CONSUMER, DECISION)}
             detail = guard.reject(deny, inner.META, inner.path_info).detail
             inner.META.update(kept)
+            if not _stands_alone(self, view):
+                return (
+                    False  # beside another permission, which may allow it (``HasScopes.of("w") | ReadOnly``)
+                )
             raise PermissionDenied(detail or None, deny.reason.value)
         if deny.reason is not Reason.MISSING_CREDENTIAL:
             raise _error_for(guard, inner, deny)
         return False
+
+
+def _stands_alone(permission: HasScopes, view: APIView) -> bool:
+    """Whether a view asks this permission itself, and no combination of several."""
+    permissions = getattr(view, "get_permissions", None)
+    return permissions is None or any(type(one) is type(permission) for one in permissions())
 
 
 def _chosen_by(view: APIView) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
@@ -61,13 +61,27 @@ def asks_for_a_key(view: object) -> bool:
     kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
     names = dir(kind) if isinstance(kind, type) else ()
     marks = [mark_of(view), *(_written_on(getattr(kind, name, None)) for name in names)]
-    classes = [
-        *(getattr(kind, "permission_classes", None) or ()),
-        *(getattr(kind, "authentication_classes", None) or ()),
-    ]
+    # Those of a viewset's action are REST framework's to keep, on the method.
+    kept = [kind, *(getattr(getattr(kind, name, None), "kwargs", None) for name in names)]
     return any(mark is not None and mark.access == "required" for mark in marks) or any(
-        getattr(each, ASKS, False) for each in classes
+        _ask(_classes(holder, which))
+        for holder in kept
+        for which in ("permission_classes", "authentication_classes")
     )
+
+
+def _classes(holder: object, which: str) -> Iterable[object]:
+    found = holder.get(which) if isinstance(holder, Mapping) else getattr(holder, which, None)
+    return found if isinstance(found, Iterable) else ()
+
+
+def _ask(classes: Iterable[object]) -> bool:
+    """Whether one of these asks for a key; REST framework combines two by ``|`` and ``&``."""
+    for each in classes:
+        pair = getattr(each, "op1_class", None), getattr(each, "op2_class", None)
+        if getattr(each, ASKS, False) or (pair[1] is not None and _ask(pair)):
+            return True
+    return False
 
 
 def access_of(view: object) -> Access | None:

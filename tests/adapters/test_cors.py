@@ -147,15 +147,24 @@ def test_every_refusal_can_be_read(
     assert response.header(EXPOSE) == exposed
 
 
-def test_what_the_hook_says_is_not_said_again() -> None:
+@pytest.mark.parametrize(
+    ("said", "allowed", "credentials"),
+    [
+        (("access-control-allow-origin", "https://mine"), ["https://mine"], []),
+        (("Access-Control-Allow-Credentials", "true"), [PAGE], ["true"]),
+    ],
+    ids=["an-origin", "credentials"],
+)
+def test_what_the_hook_says_is_not_said_again(
+    said: tuple[str, str], allowed: list[str], credentials: list[str]
+) -> None:
     def render(rejection: Rejection, environ: Mapping[str, Any]) -> Rejection:
-        return replace(
-            rejection, headers=(*rejection.headers, ("access-control-allow-origin", "https://mine"))
-        )
+        return replace(rejection, headers=(*rejection.headers, said))
 
-    with Guarded(cors_origins=[PAGE], render_rejection=render) as guarded:
+    with Guarded(cors_origins=[PAGE], key_locations=["cookie:key"], render_rejection=render) as guarded:
         response = guarded.get(None, headers=[("Origin", PAGE)])
-        assert response.all_headers(ALLOW) == ["https://mine"]
+        assert response.all_headers(ALLOW) == allowed
+        assert response.all_headers("Access-Control-Allow-Credentials") == credentials
 
 
 def test_answers_of_the_app_are_not_touched() -> None:

@@ -16,8 +16,7 @@ from django.test import Client
 from django.test.utils import override_settings
 from django.urls import path
 from django.utils.module_loading import import_string
-from rest_framework.exceptions import PermissionDenied  # type: ignore[import-untyped]
-from rest_framework.permissions import IsAuthenticated  # type: ignore[import-untyped]
+from rest_framework.permissions import BasePermission, IsAuthenticated  # type: ignore[import-untyped]
 from rest_framework.response import Response  # type: ignore[import-untyped]
 from rest_framework.test import APIClient, APIRequestFactory, force_authenticate  # type: ignore[import-untyped]
 from rest_framework.views import APIView  # type: ignore[import-untyped]
@@ -53,9 +52,39 @@ class Asking(Things):
     """Asks whether another method would be allowed, as the browsable API does for its forms."""
 
     def get(self, request: Any) -> Any:
-        with pytest.raises(PermissionDenied):
-            Fixed.permission_classes[0]().has_permission(request, self)
-        return Response({"may_read": HasScopes.of("read")().has_permission(request, self)})
+        may = {scope: HasScopes.of(scope)().has_permission(request, self) for scope in ("write", "read")}
+        return Response(may)
+
+
+class ReadOnly(BasePermission):  # type: ignore[misc]  # untyped base
+    def has_permission(self, request: Any, view: Any) -> bool:
+        return bool(request.method == "GET")
+
+
+READ, WRITE = HasScopes.of("read"), HasScopes.of("write")
+# What a key with the scope "read" gets, by GET and by POST.
+COMBINED = {
+    "either-scope-first": (READ | WRITE, 200, 200),
+    "either-scope-last": (WRITE | READ, 200, 200),
+    "scope-or-reading": (WRITE | ReadOnly, 200, 403),
+    "reading-or-scope": (ReadOnly | WRITE, 200, 403),
+    "both": (READ & ReadOnly, 200, 403),
+    "scope-and-more": (WRITE & ReadOnly, 403, 403),
+    "more-and-scope": (ReadOnly & WRITE, 403, 403),
+    "not": (~WRITE, 200, 200),
+    "not-that": (~READ, 403, 403),
+    "nested": ((WRITE & ReadOnly) | READ, 200, 200),
+}
+
+
+class Combined(Things):
+    chosen: Any = None
+
+    def get_permissions(self) -> list[Any]:
+        return [self.chosen()]
+
+    def post(self, request: Any) -> Any:
+        return self.get(request)
 
 
 class Urls:
@@ -64,6 +93,7 @@ class Urls:
         path("scoped/", Scoped.as_view()),
         path("fixed/", Fixed.as_view()),
         path("asking/", Asking.as_view()),
+        *(path(f"{name}/", Combined.as_view(chosen=each)) for name, (each, *_) in COMBINED.items()),
     ]
 
 
@@ -138,10 +168,18 @@ def test_openapi_describes_the_locations() -> None:
 
 
 @BEHIND
+@pytest.mark.parametrize("name", COMBINED)
+def test_scopes_can_be_combined_with_other_permissions(name: str, middleware: list[str]) -> None:
+    with override_settings(MIDDLEWARE=middleware):
+        answers = [ask(f"/{name}/", headers={"apikey": KEY}) for ask in (Client().get, Client().post)]
+    assert tuple(answer.status_code for answer in answers) == COMBINED[name][1:]
+
+
+@BEHIND
 def test_asking_about_a_scope_that_lacks_leaves_the_request_allowed(middleware: list[str]) -> None:
     with override_settings(MIDDLEWARE=middleware):
         response = Client().get("/asking/", headers={"apikey": KEY})
-    assert (response.status_code, response.json()) == (200, {"may_read": True})
+    assert (response.status_code, response.json()) == (200, {"write": False, "read": True})
 
 
 # -- tests of a project's own, and what looks at the same view twice ------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flask
@@ -21,7 +21,7 @@ from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 from django.urls import path
 from django.views import View
-from rest_framework.decorators import api_view  # type: ignore[import-untyped]
+from rest_framework.decorators import action, api_view  # type: ignore[import-untyped]
 from rest_framework.permissions import AllowAny  # type: ignore[import-untyped]
 from rest_framework.response import Response  # type: ignore[import-untyped]
 from rest_framework.views import APIView  # type: ignore[import-untyped]
@@ -341,6 +341,19 @@ class Bare:
     urlpatterns = [path("plain", plain)]  # noqa: RUF012
 
 
+class Acting(ViewSet):  # type: ignore[misc]  # untyped base
+    @action(detail=False, permission_classes=[HasScopes.of("a")])  # type: ignore[untyped-decorator]  # untyped
+    def act(self, request: Any) -> Any:
+        return who(request)
+
+
+def urls_of(view: type, permissions: Sequence[Any] = (AllowAny,), **actions: str) -> type:
+    """A URLconf with one class of REST framework's."""
+    kind = type("Kind", (view,), {"permission_classes": permissions, "authentication_classes": []})
+    made = kind.as_view(actions) if actions else kind.as_view()  # type: ignore[attr-defined]
+    return type("Conf", (), {"urlpatterns": [path("", made)]})
+
+
 @pytest.fixture
 def project(keys: FakeKeyService) -> Iterator[None]:
     rest = {"UNAUTHENTICATED_USER": None, "DEFAULT_AUTHENTICATION_CLASSES": []}
@@ -429,8 +442,17 @@ def test_a_key_in_the_body_is_found_by_what_asks_for_it(keys: FakeKeyService) ->
 
 @pytest.mark.parametrize(
     ("urls", "routes", "expected"),
-    [(Bare, [], ["apikey_guard.W013"]), (Bare, [Route("/api/*")], []), (Urls, [], [])],
-    ids=["nothing", "a-route", "marks"],
+    [
+        (Bare, [], ["apikey_guard.W013"]),
+        (Bare, [Route("/api/*")], []),
+        (Urls, [], []),
+        (urls_of(APIView), [], ["apikey_guard.W013"]),
+        (urls_of(APIView, [HasScopes.of("a") | AllowAny]), [], []),
+        (urls_of(APIView, [AllowAny & (AllowAny | HasScopes.of("a"))]), [], []),
+        (urls_of(APIView, [~HasScopes.of("a")]), [], ["apikey_guard.W013"]),
+        (urls_of(Acting, get="act"), [], []),
+    ],
+    ids=["nothing", "a-route", "marks", "a-class", "either", "both", "not", "an-action"],
 )
 def test_checks_say_when_nothing_is_guarded(
     keys: FakeKeyService, urls: type, routes: list[Route], expected: list[str]
