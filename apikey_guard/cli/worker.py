@@ -26,7 +26,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # untyped base
 
     def get_thread_pool(self) -> Gate:
         """Called by gunicorn in the new process."""
-        # gunicorn closes what would lie idle beyond that.
+        # gunicorn keeps none beyond that, but for those whose answers went out at the same time.
         self.max_keepalived = self.app.most_waiting
         return Gate(
             self.cfg.threads,
@@ -50,6 +50,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # untyped base
         sock = CallerSocket.of(accepted, patience=self.app.caller_timeout)
         self.nr_conns += 1
         self.enqueue_req(TConn(self.cfg, sock, peer, listener.getsockname()))
+
+    def murder_keepalived(self, *given: Any, **more: Any) -> None:
+        """Called by gunicorn in each round, to close what has lain idle too long."""
+        idle = self.keepalived_conns if hasattr(self, "keepalived_conns") else self._keep  # older versions
+        for index in range(len(idle) - self.max_keepalived):
+            idle[index].timeout = 0.0
+        super().murder_keepalived(*given, **more)
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Called by gunicorn in a thread: whether the connection may be used again."""
