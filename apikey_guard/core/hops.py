@@ -14,6 +14,7 @@ from apikey_guard.core.claims import CLAIMED
 from apikey_guard.core.extraction import environ_key
 from apikey_guard.core.http1 import HOP_BY_HOP
 from apikey_guard.core.peers import Environ, Peers
+from apikey_guard.core.request import METHOD_HEADERS
 from apikey_guard.core.story import TOLD, seen, told
 from apikey_guard.errors import BadRequest, LengthRequired
 
@@ -37,6 +38,8 @@ _KEPT: Final = frozenset({"HTTP_AUTHORIZATION", "HTTP_VIA", "HTTP_FORWARDED"})
 _KEPT_BEGINNING: Final = "HTTP_CONTENT_"
 # A token (RFC 9110, section 5.6.2) as CGI writes it: without a dash, so that no two keys give one name.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z]+")
+# Whatever may stand in a name besides, PHP and lighttpd read some of it or all as a dash.
+_ODD = re.compile("[^0-9a-z-]")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _MOST_NAMES = 1_024
 
@@ -129,12 +132,22 @@ class Hop:
         name = key[5:].replace("_", "-")
         lower = name.lower()
         claimed = key.startswith(TOLD) or (not trusted and lower in CLAIMED)
-        ends = lower in _ENDING or lower in _OURS or (claimed and key not in self._kept)
+        ends = _is_ours(lower) or (claimed and key not in self._kept) or self._imitates(lower)
         line = "" if ends else f"{name.title()}: "
         names = self._names[trusted]
         if len(names) < _MOST_NAMES:
             names[key] = line
         return line
+
+    def _imitates(self, name: str) -> bool:
+        """Whether some program would take a name for one that means something here.
+
+        :param name: in lower case.
+        """
+        meant = _ODD.sub("-", name)
+        key = environ_key(meant)
+        known = _is_ours(meant) or meant in CLAIMED or key in self._kept or key in METHOD_HEADERS
+        return known and meant != name
 
     def _without_nominated(self, lines: list[str], nominated: str) -> list[str]:
         options = (option.strip(" \t") for option in nominated.split(","))
@@ -172,5 +185,10 @@ class Hop:
         for key, value in environ.items():
             if key.startswith(TOLD) and value and key not in self._kept:
                 name = key[5:].replace("_", "-").title()
-                if name.lower() not in _OURS:
+                if name.lower() not in _OURS and not self._imitates(name.lower()):
                     yield f"{name}: {value}"
+
+
+def _is_ours(name: str) -> bool:
+    """Whether this hop alone writes a header, or ends it."""
+    return name in _ENDING or name in _OURS

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 
 HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 
-# Rails, Express' method-override, Laravel, Jersey, OData and the recipes for Flask and Django read these.
-_METHOD_HEADERS: Final = (
+#: Rails, Express' method-override, Laravel, Jersey, OData and the recipes for Flask and Django read these.
+METHOD_HEADERS: Final = (
     "HTTP_X_HTTP_METHOD_OVERRIDE",
     "HTTP_X_HTTP_METHOD",
     "HTTP_X_METHOD_OVERRIDE",
@@ -84,7 +84,7 @@ def only_host(environ: Mapping[str, object]) -> str | None:
 def overrides(environ: Mapping[str, object]) -> Collection[str]:
     """The methods that a request asks to be taken for, in headers and query; a body is not looked at."""
     methods: set[str] = set()
-    for key in _METHOD_HEADERS:
+    for key in METHOD_HEADERS:
         value = environ.get(key)
         if isinstance(value, str):
             methods.update(each.strip().upper() for each in value.split(","))

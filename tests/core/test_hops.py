@@ -101,6 +101,25 @@ def test_x07_a_header_that_ends_here(key: str) -> None:
     assert carried({key: "x"}) == {}
 
 
+@pytest.mark.parametrize("trusted", [(), (PEER,)], ids=["any-peer", "trusted"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param("HTTP_X.CONSUMER.ID", id="identity"),
+        pytest.param("HTTP_X_CONSUMER+ID", id="identity-half"),
+        pytest.param("HTTP_X.FORWARDED.FOR", id="address"),
+        pytest.param("HTTP_X.FORWARDED.USER", id="told-besides"),
+        pytest.param("HTTP_X_FORWARDED_CLIENT.CERT", id="told-besides-half"),
+        pytest.param("HTTP_X~ORIGINAL~URL", id="path"),
+        pytest.param("HTTP_CLIENT!IP", id="claimed-address"),
+        pytest.param("HTTP_X.HTTP.METHOD.OVERRIDE", id="method"),
+        pytest.param("HTTP_CONTENT.LENGTH", id="framing"),
+    ],
+)
+def test_x15_an_odd_character_for_a_dash_makes_no_header_of_ours(key: str, trusted: tuple[str, ...]) -> None:
+    assert sent({key: "x"}, trusted=trusted).keys() == WHERE_FROM.keys()
+
+
 @pytest.mark.parametrize(
     ("nominated", "left"),
     [
