@@ -32,6 +32,7 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags
 from django.core.exceptions import ImproperlyConfigured
+from django.middleware.cache import FetchFromCacheMiddleware
 from django.urls import URLResolver, get_resolver
 from django.utils.module_loading import import_string
 
@@ -52,7 +53,6 @@ SESSIONS: Final = (
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 )
-FETCH: Final = "django.middleware.cache.FetchFromCacheMiddleware"
 COMMON: Final = "django.middleware.common.CommonMiddleware"
 
 # What the sentence about a setting contains, the id it gets, and what to do about it.
@@ -145,10 +145,10 @@ def _order(before: set[str], behind: set[str]) -> Iterator[checks.Warning]:
             hint=f"Put {CORS!r} before {MIDDLEWARE!r}.",
             id="apikey_guard.W002",
         )
-    if FETCH in before:
+    if any(_is_made_from(path, FetchFromCacheMiddleware) for path in before):
         yield checks.Warning(
             "GuardMiddleware stands behind FetchFromCacheMiddleware: cached pages are given to anybody.",
-            hint=f"Put {MIDDLEWARE!r} before {FETCH!r}; UpdateCacheMiddleware stays first.",
+            hint=f"Put {MIDDLEWARE!r} before it; UpdateCacheMiddleware stays first.",
             id="apikey_guard.W010",
         )
     if before.intersection(SESSIONS):
@@ -166,14 +166,16 @@ def _order(before: set[str], behind: set[str]) -> Iterator[checks.Warning]:
 
 
 def _is_guard(path: str) -> bool:
-    """Whether this is our middleware, or the project's own class made from it."""
-    if path == MIDDLEWARE:
-        return True
+    return path == MIDDLEWARE or _is_made_from(path, GuardMiddleware)
+
+
+def _is_made_from(path: str, kind: type) -> bool:
+    """Whether this names a class or one made from it, be it the project's own."""
     try:
         found: object = import_string(path)
     except ImportError:
         return False  # Django says so itself
-    return isinstance(found, type) and issubclass(found, GuardMiddleware)
+    return isinstance(found, type) and issubclass(found, kind)
 
 
 def check_guarded(app_configs: Configs, **_: object) -> list[CheckMessage]:  # noqa: ARG001 - Django's call

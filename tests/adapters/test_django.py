@@ -19,6 +19,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.http import HttpRequest, HttpResponse
+from django.middleware.cache import FetchFromCacheMiddleware
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 
@@ -364,6 +365,10 @@ SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
 CORS = "corsheaders.middleware.CorsMiddleware"
 
 
+class OwnFetch(FetchFromCacheMiddleware):
+    """A project's own, made from Django's."""
+
+
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
@@ -374,6 +379,8 @@ CORS = "corsheaders.middleware.CorsMiddleware"
         ([SESSION, GUARD], ["apikey_guard.W003"]),
         ([COMMON, GUARD], ["apikey_guard.W004"]),
         ([UPDATE_CACHE, FETCH_CACHE, GUARD], ["apikey_guard.W010"]),
+        (["django.middleware.cache.CacheMiddleware", GUARD], ["apikey_guard.W010"]),
+        ([f"{__name__}.OwnFetch", GUARD], ["apikey_guard.W010"]),
         ([UPDATE_CACHE, GUARD, FETCH_CACHE], []),
     ],
 )
