@@ -47,7 +47,7 @@ class Breaker:
         # The keys that failed since the last answer about any key.
         self._unanswered: set[bytes] = set()
         # When the probe of a key that was valid lately, and that of another, is given up: two
-        # places, so that keys that nobody knows cannot take the one that decides.
+        # slots, so that keys that nobody knows cannot take the one that decides.
         self._probes = {True: 0.0, False: 0.0}
 
     @property

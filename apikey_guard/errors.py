@@ -10,7 +10,7 @@
     │   │   ├── UnusableAnswer           it answered, but about this one credential nothing usable
     │   │   └── SlowAnswer               it may still answer, but this caller waits no longer
     │   ├── RateLimited              the key service says: this key, but not now
-    │   └── Overloaded               not asked: no place, or the breaker is open
+    │   └── Overloaded               not asked: no slot, or the breaker is open
     ├── TransportError           an exchange with another server failed (parts translate it)
     ├── OriginError              a request was allowed, but its origin gave no answer
     │   ├── OriginFailed             refused, cut, unresolvable, or not HTTP that can be relied on
@@ -107,9 +107,9 @@ class RateLimited(VerificationError):
 
 
 class Overloaded(VerificationError):
-    """The key service was not asked: there was no place in time, or the breaker is open.
+    """The key service was not asked: there was no slot in time, or the breaker is open.
 
-    :param cause: ``queue_full`` (too many wait), ``no_place`` (none became free in time),
+    :param cause: ``queue_full`` (too many wait), ``no_slot`` (none became free in time),
         ``no_thread`` or ``no_descriptor`` (the system gives none), ``closed`` or ``breaker_open``.
     :param retry_after: seconds until it is worth trying again, or None where nobody knows.
     """

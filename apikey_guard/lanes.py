@@ -1,4 +1,4 @@
-"""Who waits for a place to ask the key service, and who is next.
+"""Who waits for a slot to ask the key service, and who is next.
 
 Keys that were valid lately wait in a lane of their own. All others wait by the network that they
 come from, and these take turns: whoever sends a thousand keys waits behind himself.

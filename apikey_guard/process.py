@@ -12,8 +12,8 @@ from apikey_guard.clock import Clock
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.model import Verdict
 from apikey_guard.keyservice import CalledKeyService, KeyService
-from apikey_guard.places import Answer, Verification
 from apikey_guard.settings import Settings
+from apikey_guard.slots import Answer, Verification
 from apikey_guard.verification import Verifications
 
 

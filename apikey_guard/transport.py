@@ -242,7 +242,7 @@ class _Idle:
                 connection.close()
 
     def put(self, connection: BoundedHTTPConnection | None, **_: object) -> None:
-        """Keep a connection, or close it where enough are kept. None (a free place) is ignored."""
+        """Keep a connection, or close it where enough are kept. None (a free slot) is ignored."""
         if connection is None:
             return
         if len(self._connections) < self._maxsize:

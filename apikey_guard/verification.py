@@ -1,10 +1,10 @@
 """Verifications under way: one per credential, few at once, each with an end.
 
 One mechanism serves every caller, sync or async: a request joins the verification of its
-fingerprint or starts one, and waits on a future. Every verification needs one of a few places; it
-waits for it in :mod:`apikey_guard.lanes`. With a place it runs in a daemon thread of the pool, or
+fingerprint or starts one, and waits on a future. Every verification needs one of a few slots; it
+waits for it in :mod:`apikey_guard.lanes`. With a slot it runs in a daemon thread of the pool, or
 where the caller who came first has it run: in his thread, or on his event loop. So a hanging key
-service holds these places and nothing else; a failure is shared by all who wait for it; and a
+service holds these slots and nothing else; a failure is shared by all who wait for it; and a
 caller who gives up takes nothing away from the others.
 """
 
@@ -29,7 +29,7 @@ from apikey_guard.errors import (
     VerificationError,
     tells_of_an_outage,
 )
-from apikey_guard.places import Answer, Places, Verification, wake
+from apikey_guard.slots import Answer, Slots, Verification, wake
 
 logger = logging.getLogger("apikey_guard")
 
@@ -42,7 +42,7 @@ _GREENLETS = frozenset({"greenlet", "gevent", "eventlet"})
 class Joined(NamedTuple):
     """A verification to wait for.
 
-    :param mine: whether the caller has to run it himself, as soon as it has a place.
+    :param mine: whether the caller has to run it himself, as soon as it has a slot.
     """
 
     verification: Verification
@@ -83,7 +83,7 @@ class Verifications:
         self._breaker = breaker
         self._changed = threading.Condition()
         self._under_way: dict[bytes, Verification] = {}
-        self._places = Places(
+        self._slots = Slots(
             self._changed, self._run_in_pool, concurrency=concurrency, timeout=timeout, lately=lately
         )
         self._started = 0
@@ -129,13 +129,13 @@ class Verifications:
                 verification.turn = Future()
                 verification.turn.set_running_or_notify_cancel()
             late = []
-            dropped = self._places.put(verification, peer=peer)
+            dropped = self._slots.put(verification, peer=peer)
             if dropped is not verification:
                 self._under_way[fingerprint] = verification
                 self._started += 1
-                late = self._places.give()
+                late = self._slots.give()
         for other in late:
-            self._end(other, Overloaded("no_thread" if other.placed else "no_place"))
+            self._end(other, Overloaded("no_thread" if other.has_slot else "no_slot"))
         if dropped is not None:
             self._end(dropped, Overloaded("queue_full"))
             if dropped is verification:
@@ -159,7 +159,7 @@ class Verifications:
         """Start nothing more and let the threads end. May be called twice."""
         with self._changed:
             self._closed = True
-            abandoned = self._places.close()
+            abandoned = self._slots.close()
         for verification in abandoned:
             self._end(verification, Overloaded("closed"))
 
@@ -191,12 +191,12 @@ class Verifications:
     @property
     def threads(self) -> int:
         """How many threads of the pool there are."""
-        return self._places.threads
+        return self._slots.threads
 
     # -- running -------------------------------------------------------------------------------
 
     def run_here(self, verification: Verification, verify: Callable[[Credential], Verdict]) -> None:
-        """Run one's own verification in this thread, as soon as it has a place."""
+        """Run one's own verification in this thread, as soon as it has a slot."""
         turn = verification.turn
         if turn is None:
             return
@@ -217,7 +217,7 @@ class Verifications:
         *,
         within: float | None,
     ) -> None:
-        """Run one's own verification on this event loop, as soon as it has a place.
+        """Run one's own verification on this event loop, as soon as it has a slot.
 
         :param within: seconds after which it is cancelled, or None where that is not possible.
         """
@@ -258,8 +258,8 @@ class Verifications:
             if verification.turn is None:
                 return
             verification.turn = None
-            if verification.placed and not verification.ended and verification.started is None:
-                failed = not self._places.into_pool(verification)
+            if verification.has_slot and not verification.ended and verification.started is None:
+                failed = not self._slots.into_pool(verification)
         if failed:
             self._end(verification, Overloaded("no_thread"))
 
@@ -300,7 +300,7 @@ class Verifications:
         now = time.monotonic()
         if credential is None or verification.ended or now > verification.deadline:
             # Nobody waits for it any more: asking now would only add to the load.
-            self._end(verification, Overloaded("no_place"))
+            self._end(verification, Overloaded("no_slot"))
             return None
         verification.started = now
         return credential
@@ -355,7 +355,7 @@ class Verifications:
         return entry
 
     def _end(self, verification: Verification, outcome: Answer) -> None:
-        """End a verification, and those for whom nobody waits when its place goes on to them."""
+        """End a verification, and those for whom nobody waits when its slot goes on to them."""
         ending = [(verification, outcome)]
         while ending:
             verification, outcome = ending.pop()
@@ -365,13 +365,13 @@ class Verifications:
                 verification.ended, verification.credential = True, None
                 if self._under_way.get(verification.fingerprint) is verification:
                     del self._under_way[verification.fingerprint]
-                if verification.placed:
-                    self._places.leave(verification)
+                if verification.has_slot:
+                    self._slots.leave(verification)
                 if verification.started is None:
                     self._breaker.undecided(known=verification.known)
                 self._ended(verification, outcome)
-                late = self._places.give()
-            ending += [(other, Overloaded("no_thread" if other.placed else "no_place")) for other in late]
+                late = self._slots.give()
+            ending += [(other, Overloaded("no_thread" if other.has_slot else "no_slot")) for other in late]
             verification.future.set_result(outcome)
             wake(verification)
 

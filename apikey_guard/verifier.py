@@ -29,9 +29,9 @@ from apikey_guard.errors import (
     VerificationError,
     tells_of_an_outage,
 )
-from apikey_guard.places import Verification
 from apikey_guard.process import Process
 from apikey_guard.settings import Settings
+from apikey_guard.slots import Verification
 from apikey_guard.verification import Joined
 
 logger = logging.getLogger("apikey_guard")
@@ -222,7 +222,7 @@ class Verifier:
         elif process.verifications.took_all_its_time(verification):
             answer = KeyServiceUnavailable("timeout")
         elif verification.started is None:
-            answer = Overloaded("no_place")
+            answer = Overloaded("no_slot")
         else:
             answer = SlowAnswer()
         if not isinstance(answer, VerificationError):
@@ -370,7 +370,7 @@ class Verifier:
 
 def _met_silence(error: VerificationError, process: Process) -> bool:
     """Whether a caller waited in vain because others' verifications do, and not because many wait."""
-    in_vain = isinstance(error, SlowAnswer) or (isinstance(error, Overloaded) and error.cause == "no_place")
+    in_vain = isinstance(error, SlowAnswer) or (isinstance(error, Overloaded) and error.cause == "no_slot")
     return in_vain and process.breaker.is_silent
 
 

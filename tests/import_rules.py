@@ -45,7 +45,7 @@ PLACES: Mapping[str, int] = {
     "apikey_guard.guard": GUARD,
     "apikey_guard.lanes": GUARD,
     "apikey_guard.pending": GUARD,
-    "apikey_guard.places": GUARD,
+    "apikey_guard.slots": GUARD,
     "apikey_guard.process": GUARD,
     "apikey_guard.rejections": GUARD,
     "apikey_guard.settings": GUARD,

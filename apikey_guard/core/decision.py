@@ -17,13 +17,13 @@ from apikey_guard.core.paths import hides_specials, is_canonical, is_simple_name
 from apikey_guard.core.request import hosts_meant, means_one_method, methods_meant, only_host, raw_target
 from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.core.standin import is_standin
-from apikey_guard.core.table import Place, RouteTable
+from apikey_guard.core.table import Leaf, RouteTable
 from apikey_guard.errors import Overloaded, RateLimited, UnusableAnswer, VerificationError
 
 # APIs are asked for the same paths again and again; a quarter of a MiB at most remembers them.
 _REMEMBERED_PATHS = 1024
 _REMEMBERED_LENGTH = 128
-_OVERLOADED = frozenset({"queue_full", "no_place", "no_thread", "no_descriptor"})
+_OVERLOADED = frozenset({"queue_full", "no_slot", "no_thread", "no_descriptor"})
 _MODES: Mapping[str, int] = {"enforce": 2, "monitor": 1, "off": 0}
 _ACCESSES: Mapping[str, int] = {"required": 2, "optional": 1, "public": 0}
 # Rules that no single route stands for. Each asks for the scopes of several.
@@ -188,8 +188,8 @@ class Policy:
         )
         self._methods_matter = any(rule.methods is not None for rule in self._all)
         self._hosts_matter = any(rule.hosts is not None for rule in self._all)
-        # Where an encoded slash leads nowhere that asks for more: places that hold however they are written.
-        self._steady = {place for place in table.places if _is_steady(place)}
+        # Where an encoded slash leads nowhere that asks for more: leaves that hold however they are written.
+        self._steady = {leaf for leaf in table.leaves if _is_steady(leaf)}
         # Rules of paths seen lately. Only rules that nothing but the path selects, and only plain ones.
         self.plain_rules: dict[str, Rule] = {}
         # The same for all that stands directly below a path: of items, nearly every one is new.
@@ -217,21 +217,21 @@ class Policy:
             if len(name) <= _REMEMBERED_LENGTH:
                 rules[path] = below
             return below
-        place = self._table.simple(path) if self._readings_matter else self._table.literal(path)
-        if place is None:
+        leaf = self._table.simple(path) if self._readings_matter else self._table.literal(path)
+        if leaf is None:
             return self._strictest(path, environ)
-        rule = place.only
+        rule = leaf.only
         if rule is None:
             if self._readings_matter and self._methods_matter and not means_one_method(environ):
                 return self._strictest(path, environ)
             host = only_host(environ) if self._hosts_matter else None
             if self._readings_matter and self._hosts_matter and host is None:
                 return self._strictest(path, environ)
-            rule = place.choose(environ.get("REQUEST_METHOD"), host)
-        elif place in self._steady:
+            rule = leaf.choose(environ.get("REQUEST_METHOD"), host)
+        elif leaf in self._steady:
             if len(path) <= _REMEMBERED_LENGTH:
                 _remember(self.plain_rules, path, rule)
-                if self._table.below(above) is place:
+                if self._table.below(above) is leaf:
                     _remember(self._rules_below, above, rule)
             return rule
         if self._readings_matter and hides_specials(raw_target(environ)):
@@ -240,17 +240,17 @@ class Policy:
 
     def _strictest(self, path: str, environ: Environ) -> Rule:
         """What holds for a request that must be read with care."""
-        places = self._places(path, environ)
-        if places is None:
+        leaves = self._leaves(path, environ)
+        if leaves is None:
             return self._everything
-        rule = self._join(self._chosen(path, places, environ))
-        if places <= self._steady and is_canonical(path):
-            scopes = NO_SCOPES.union(*(each.scopes for place in places for each in place.entries))
+        rule = self._join(self._chosen(path, leaves, environ))
+        if leaves <= self._steady and is_canonical(path):
+            scopes = NO_SCOPES.union(*(each.scopes for leaf in leaves for each in leaf.entries))
             if scopes <= rule.scopes and len(path) <= _REMEMBERED_LENGTH:
                 _remember(self.plain_rules, path, rule)
         return rule
 
-    def _places(self, path: str, environ: Environ) -> set[Place[Rule]] | None:
+    def _leaves(self, path: str, environ: Environ) -> set[Leaf[Rule]] | None:
         """Where servers may take the path to; None: anywhere."""
         target = raw_target(environ)
         if target is None:
@@ -259,12 +259,12 @@ class Policy:
         sent = sent_path(target, mount if isinstance(mount, str) else "")
         return self._table.readings(path) if sent == path else self._table.readings(path, sent)
 
-    def _chosen(self, path: str, places: set[Place[Rule]], environ: Environ) -> list[Rule]:
-        """The rules of these places, that of the path as it stands there first."""
+    def _chosen(self, path: str, leaves: set[Leaf[Rule]], environ: Environ) -> list[Rule]:
+        """The rules of these leaves, that of the path as it stands there first."""
         literal = self._table.match(path, environ)
         methods = methods_meant(environ) if self._methods_matter else [""]
         hosts = hosts_meant(environ) if self._hosts_matter else [""]
-        return [literal, *(rule for place in places for rule in place.choose_all(methods, hosts))]
+        return [literal, *(rule for leaf in leaves for rule in leaf.choose_all(methods, hosts))]
 
     def _join(self, rules: Sequence[Rule]) -> Rule:
         """The rule that asks for everything that one of these asks for; one of them where one does.
@@ -277,9 +277,9 @@ class Policy:
         if not asking:
             mode = max((rule.mode for rule in rules), key=_MODES.__getitem__)
             asking = [rule for rule in rules if rule.mode == mode]
-        places = [frozenset(rule.extractor.locations) for rule in asking]
-        common = places[0].intersection(*places)
-        differ = len(set(places)) > 1
+        sets = [frozenset(rule.extractor.locations) for rule in asking]
+        common = sets[0].intersection(*sets)
+        differ = len(set(sets)) > 1
 
         def asks(rule: Rule) -> tuple[int, bool, int, bool]:
             narrow = common.issuperset(rule.extractor.locations)
@@ -322,9 +322,9 @@ def _remember(rules: dict[str, Rule], path: str, rule: Rule) -> None:
     rules[path] = rule
 
 
-def _is_steady(place: Place[Rule]) -> bool:
-    rule = place.only
-    return rule is not None and rule.plain and all(each.scopes <= rule.scopes for each in place.entries)
+def _is_steady(leaf: Leaf[Rule]) -> bool:
+    rule = leaf.only
+    return rule is not None and rule.plain and all(each.scopes <= rule.scopes for each in leaf.entries)
 
 
 def settle(rule: Rule, found: str | Ambiguous | None) -> Allow | Deny | str:

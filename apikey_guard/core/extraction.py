@@ -158,8 +158,8 @@ class Extractor:
         self.max_length = max_length
         self.takes_first = conflict == "first"
         self.body_names = tuple(location.name for location in locations if location.kind == "body")
-        self._places = tuple(_Place.of(location) for location in locations if location.kind != "body")
-        self._readers = tuple((place.key, place.quick, place.name) for place in self._places)
+        self._sources = tuple(_Source.of(location) for location in locations if location.kind != "body")
+        self._readers = tuple((source.key, source.quick, source.name) for source in self._sources)
         prefix = pattern is not None and _PREFIX.fullmatch(pattern) is not None
         self._prefix = pattern if prefix else None
         self._shape = None if prefix or pattern is None else re.compile(pattern)
@@ -204,11 +204,11 @@ class Extractor:
             return found
         kept: str | Ambiguous | None = None
         standin: str | None = None
-        for place in self._places:
-            text: str | None = environ.get(place.key)
+        for source in self._sources:
+            text: str | None = environ.get(source.key)
             if text is None:
                 continue
-            there = list(place.every(text))
+            there = list(source.every(text))
             values = [value for value in there if not is_standin(value)]
             if not values:
                 standin = there[0] if there else standin
@@ -251,14 +251,14 @@ class Extractor:
 
     def location_of(self, environ: Environ, value: str) -> str:
         """The first configured location in which the request presents this credential."""
-        for place in self._places:
-            text = environ.get(place.key)
-            if text is not None and value in place.every(text):
-                return str(place.location)
+        for source in self._sources:
+            text = environ.get(source.key)
+            if text is not None and value in source.every(text):
+                return str(source.location)
         return f"body:{self.body_names[0]}" if self.body_names else ""
 
 
-class _Place(NamedTuple):
+class _Source(NamedTuple):
     """A location outside the body.
 
     :param key: of the environ.
@@ -274,7 +274,7 @@ class _Place(NamedTuple):
     every: Callable[[str], Iterator[str]]
 
     @classmethod
-    def of(cls, location: Location) -> _Place:
+    def of(cls, location: Location) -> _Source:
         kind, name = location
         if kind == "query":
             parameter = Parameter(name)

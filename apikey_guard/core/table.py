@@ -48,8 +48,8 @@ class Router(Protocol[M_co]):
     def matches(self, path: str, environ: Mapping[str, object]) -> Collection[M_co] | None: ...
 
 
-class Place(Generic[M]):
-    """What holds at one place of the tree.
+class Leaf(Generic[M]):
+    """What holds for the paths that lead to one end in the tree.
 
     :ivar entries: best first; the last one has neither methods nor hosts.
     :ivar only: the one that holds for every method and host, or None where it depends on them.
@@ -94,8 +94,8 @@ class _Node(dict[str, "_Node[M]"], Generic[M]):
     __hash__ = object.__hash__  # type: ignore[assignment]  # a node is itself, whatever is below it
     __eq__ = object.__eq__
 
-    at: Place[M]  # what holds for exactly this path
-    below: Place[M]  # what holds for paths below it that lead no further in the tree
+    at: Leaf[M]  # what holds for exactly this path
+    below: Leaf[M]  # what holds for paths below it that lead no further in the tree
 
     def __init__(self, above: _Node[M] | None) -> None:
         super().__init__()
@@ -145,27 +145,27 @@ class RouteTable(Generic[M]):
                 self._has_capitals = True
             if not is_below:
                 self._contested.add(lower[:-1] if lower.endswith("/") else lower + "/")
-        self.places: list[Place[M]] = []
-        self._place_all(default)
+        self.leaves: list[Leaf[M]] = []
+        self._grow_leaves(default)
 
-    def _place_all(self, default: M) -> None:
-        nowhere = Place((default,))
-        self.places.append(nowhere)
+    def _grow_leaves(self, default: M) -> None:
+        nowhere = Leaf((default,))
+        self.leaves.append(nowhere)
         waiting = [(self._root, nowhere)]
         while waiting:
             node, above = waiting.pop()
             # A node between two routes holds what the nearest one above it does.
-            node.below = self._placed(node.own_below, above)
-            node.at = self._placed(node.own_at, node.below)
+            node.below = self._leaf(node.own_below, above)
+            node.at = self._leaf(node.own_at, node.below)
             waiting += ((child, node.below) for child in node.values())
 
-    def _placed(self, own: tuple[M, ...], above: Place[M]) -> Place[M]:
+    def _leaf(self, own: tuple[M, ...], above: Leaf[M]) -> Leaf[M]:
         if not own:
             return above
         best_first = sorted(own, key=lambda entry: (entry.methods is None, entry.hosts is None))
-        place = Place((*best_first, *above.entries))
-        self.places.append(place)
-        return place
+        leaf = Leaf((*best_first, *above.entries))
+        self.leaves.append(leaf)
+        return leaf
 
     def match(self, path: str, environ: Mapping[str, object]) -> M:
         """What holds for a request as it stands there.
@@ -173,12 +173,12 @@ class RouteTable(Generic[M]):
         :param path: decoded, as Unicode.
         :param environ: asked for method and host only, and only where an entry depends on them.
         """
-        place = self.literal(path)
-        if place.only is not None:
-            return place.only
-        return place.choose(environ.get("REQUEST_METHOD"), request_host(environ))
+        leaf = self.literal(path)
+        if leaf.only is not None:
+            return leaf.only
+        return leaf.choose(environ.get("REQUEST_METHOD"), request_host(environ))
 
-    def literal(self, path: str) -> Place[M]:
+    def literal(self, path: str) -> Leaf[M]:
         """Where a path leads as it stands there."""
         node = self._root
         # Never split further than the deepest route: a path of a thousand slashes costs no more.
@@ -189,20 +189,20 @@ class RouteTable(Generic[M]):
             node = child
         return node.at
 
-    def simple(self, path: str) -> Place[M] | None:
+    def simple(self, path: str) -> Leaf[M] | None:
         """Where a path leads in every reading; None where it must be read to know that."""
         if is_simple_path(path) is None:
             return None
-        place = self.literal(path)
+        leaf = self.literal(path)
         lower = path.lower()
         if lower in self._contested:
             return None
-        if (self._has_capitals or lower != path) and self._alike(lower) is not place:
+        if (self._has_capitals or lower != path) and self._alike(lower) is not leaf:
             return None
-        return place
+        return leaf
 
-    def below(self, path: str) -> Place[M] | None:
-        """Where every simple name directly below a path leads to; None where not all lead to one place."""
+    def below(self, path: str) -> Leaf[M] | None:
+        """Where every simple name directly below a path leads to; None where not all lead to one leaf."""
         node = self._root
         for segment in path.lower().split("/", self._depth):
             children = node.alike.get(segment)
@@ -217,8 +217,8 @@ class RouteTable(Generic[M]):
         # The same as it is written; no route has a name like this one.
         return node.below if self.literal(path + "/\0") is node.below else None
 
-    def _alike(self, lower: str) -> Place[M] | None:
-        """Where a path leads if letter case is ignored; None where that is more than one place."""
+    def _alike(self, lower: str) -> Leaf[M] | None:
+        """Where a path leads if letter case is ignored; None where that is more than one leaf."""
         node = self._root
         for segment in lower.split("/", self._depth):
             children = node.alike.get(segment)
@@ -229,15 +229,15 @@ class RouteTable(Generic[M]):
             node = children[0]
         return node.at
 
-    def readings(self, *paths: str, sent: bool = True) -> set[Place[M]] | None:
-        """The places that servers may take a path for; None: too many to tell.
+    def readings(self, *paths: str, sent: bool = True) -> set[Leaf[M]] | None:
+        """The leaves that servers may take a path for; None: too many to tell.
 
         :param paths: the path in the forms that are known, decoded or not.
         :param sent: whether one of them is the path as it was sent. Where it is not known, a slash may
             have been encoded, and belong to a parameter.
         """
         reader: _Reader[M] = _Reader(swallows=not sent)
-        found: set[Place[M]] = set()
+        found: set[Leaf[M]] = set()
         try:
             for path in paths:
                 found.add(self.literal(path))
@@ -251,11 +251,11 @@ class RouteTable(Generic[M]):
 
     def matches(self, path: str, environ: Mapping[str, object]) -> Collection[M] | None:
         """Everything that may hold for a path, whoever reads it; None: too much to tell."""
-        places = self.readings(path)
-        if places is None:
+        leaves = self.readings(path)
+        if leaves is None:
             return None
         method, host = environ.get("REQUEST_METHOD"), request_host(environ)
-        return [place.choose(method, host) for place in places]
+        return [leaf.choose(method, host) for leaf in leaves]
 
 
 # Where a reader may be: the node, how many segments off the tree, whether an empty segment came just

@@ -45,7 +45,7 @@ class Unreachable(OriginError):
 class Bounds:
     """What exchanges with one origin may take.
 
-    :param connect_timeout: seconds for a connection, and for a free place in the pool.
+    :param connect_timeout: seconds for a connection, and for a free slot in the pool.
     :param read_timeout: seconds to the end of a header, then between two pieces of a body.
     :param idle_timeout: seconds for which an unused connection is kept; 0 keeps none.
     :param max_connections: to one target at once.
@@ -116,7 +116,7 @@ class HttpTarget:
         except Stale:
             if request.method not in _REPEATABLE or request.body is not None:
                 raise OriginFailed("reset", "closed before its answer was complete") from None
-        # On a place of its own: that of the dead connection is free again.
+        # On a slot of its own: that of the dead connection is free again.
         kept = self._pool.take()
         if kept is not None:
             kept.close()
@@ -131,7 +131,7 @@ class HttpTarget:
         self._pool.abandon()
 
     def _connected(self) -> Connection:
-        """A new connection, on a place that was taken for it."""
+        """A new connection, on a slot that was taken for it."""
         try:
             made_at = self._monotonic()
             connection = Connection(self._connect(), self._bounds.read_timeout, made_at=made_at)

@@ -21,7 +21,7 @@ _MARGIN_SECONDS: Final = 1.0
 # A target that moves to another address is followed after this many seconds.
 _MAX_AGE_SECONDS: Final = 300.0
 
-# Takes what is handed to one that waits: a connection, or None for a place.
+# Takes what is handed to one that waits: a connection, or None for a slot.
 _Hand: TypeAlias = "queue.SimpleQueue[Connection | None]"
 
 
@@ -29,7 +29,7 @@ class Pool:
     """Hands out connections; safe to use from many threads at once.
 
     :param most: connections at once, in use and idle together.
-    :param patience: seconds that a request waits for a free place.
+    :param patience: seconds that a request waits for a free slot.
     :param idle_timeout: seconds for which an unused connection is kept; 0 keeps none.
     :param monotonic: the clock that ages are counted by.
     """
@@ -50,7 +50,7 @@ class Pool:
         self._idle: deque[Connection] = deque()
         # Every idle one is registered here: one call finds all that the other side has closed.
         self._poll = select.poll()
-        # Who waits, in order. Nobody does while there is an idle connection or a free place.
+        # Who waits, in order. Nobody does while there is an idle connection or a free slot.
         self._waiting: deque[_Hand] = deque()
         self._lock = threading.Lock()
         self._closed = False
@@ -58,11 +58,11 @@ class Pool:
         weakref.finalize(self, _close_all, self._idle)
 
     def take(self) -> Connection | None:
-        """An idle connection that is still of use, or None: there is a place for a new one.
+        """An idle connection that is still of use, or None: there is a slot for a new one.
 
-        Whatever is returned has to be given back, or its place let go.
+        Whatever is returned has to be given back, or its slot let go.
 
-        :raises OriginBusy: no place became free in time.
+        :raises OriginBusy: no slot became free in time.
         """
         while True:
             connection = self._take()
@@ -158,7 +158,7 @@ class Pool:
         )
 
     def let_go(self) -> None:
-        """A place is free: its connection is closed, or was never made."""
+        """A slot is free: its connection is closed, or was never made."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().put(None)

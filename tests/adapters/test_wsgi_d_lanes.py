@@ -76,7 +76,7 @@ def test_d03_networks_take_turns(
     flood: dict[str, str], good: dict[str, str], trusted: list[str], waits: int
 ) -> None:
     with Guarded(validator_max_concurrency=1, validator_timeout=20, trusted_proxies=trusted) as guarded:
-        flooded = Flooded(guarded, [flood] * 4)  # the first has the place
+        flooded = Flooded(guarded, [flood] * 4)  # the first has the slot
         flooded.send(GOOD, good)
         assert flooded.asked().index(GOOD) == 1 + waits
 

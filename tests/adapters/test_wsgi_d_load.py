@@ -120,7 +120,7 @@ def test_d03_a_hanging_key_service_takes_16_threads_and_a_bounded_queue() -> Non
         assert guarded.code() == ALLOWED  # known keys are served meanwhile
 
 
-def test_d03_whoever_has_no_place_in_time_is_told_when_to_come_back() -> None:
+def test_d03_whoever_has_no_slot_in_time_is_told_when_to_come_back() -> None:
     with Guarded(validator_max_concurrency=1, validator_timeout=0.3) as guarded:
         guarded.keys.hold()
         threading.Thread(target=guarded.code, args=(f"{BAD}-first",), daemon=True).start()
@@ -134,7 +134,7 @@ def test_d03_what_waited_too_long_in_the_queue_is_not_asked() -> None:
     with Guarded(validator_max_concurrency=1, validator_timeout=0.2) as guarded:
         guarded.keys.hold()
         codes = at_once([lambda n=n: guarded.code(f"{BAD}-{n}") for n in range(5)])  # type: ignore[misc]  # bound early
-        assert sorted(codes) == [UNAVAILABLE, *[OVERLOADED] * 4]  # one was asked, the others had no place
+        assert sorted(codes) == [UNAVAILABLE, *[OVERLOADED] * 4]  # one was asked, the others had no slot
         guarded.keys.release()
         settle(guarded.guard)
         assert guarded.keys.calls == 1

@@ -145,7 +145,7 @@ def test_d02_one_call_for_a_key_though_many_callers_could_make_it() -> None:
         assert len(asked) == 1
 
 
-def test_d03_no_more_at_once_than_there_are_places() -> None:
+def test_d03_no_more_at_once_than_there_are_slots() -> None:
     running, most, lock = 0, 0, threading.Lock()
 
     def hook(credential: Credential) -> Verdict:
@@ -412,7 +412,7 @@ def test_c07_a_caller_who_is_ended_while_he_waits_for_a_place_leaves_it_to_other
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_c02_a_fork_under_a_hook_leaves_the_child_all_its_places() -> None:
+def test_c02_a_fork_under_a_hook_leaves_the_child_all_its_slots() -> None:
     gate, begun = threading.Event(), threading.Event()
     parent = os.getpid()
 

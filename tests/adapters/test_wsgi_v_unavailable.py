@@ -247,7 +247,7 @@ HOOKS: dict[str, tuple[object, tuple[int, str], tuple[int, str]]] = {
     "raises SystemExit": (SystemExit(), UNAVAILABLE, ALLOWED),
     "says unavailable": (KeyServiceUnavailable("connect"), UNAVAILABLE, ALLOWED),
     "says unusable": (UnusableAnswer("content"), UNAVAILABLE, UNAVAILABLE),
-    "says overloaded": (Overloaded("no_place"), OVERLOADED, OVERLOADED),
+    "says overloaded": (Overloaded("no_slot"), OVERLOADED, OVERLOADED),
     "says rate limited": (RateLimited(7), LIMITED, LIMITED),
     "returns None": (None, UNAVAILABLE, UNAVAILABLE),
     "returns a dict": ({"valid": True}, UNAVAILABLE, UNAVAILABLE),
@@ -362,7 +362,7 @@ def test_v11_made_up_keys_do_not_keep_a_revoked_one_alive() -> None:
         ]
         for thread in flood:
             thread.start()
-        guarded.keys.wait_for_calls(1 + 14)  # two of 16 places are kept for keys that were valid lately
+        guarded.keys.wait_for_calls(1 + 14)  # two of 16 slots are kept for keys that were valid lately
         decided: list[tuple[int, str]] = []
         asking = threading.Thread(target=lambda: decided.append(guarded.code()))
         asking.start()
@@ -404,7 +404,7 @@ def test_a_service_that_hangs_costs_a_stale_key_one_deadline_once() -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 16])
-def test_places_are_free_again_after_every_kind_of_end(concurrency: int) -> None:
+def test_slots_are_free_again_after_every_kind_of_end(concurrency: int) -> None:
     keys = FakeKeyService([GOOD])
     with Guarded(keys, validator_max_concurrency=concurrency) as guarded:
         for error in (

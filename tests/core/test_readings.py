@@ -90,13 +90,13 @@ def test_p01_whatever_steps_a_server_takes_it_ends_at_one_of_the_readings(sent: 
     for _ in range(200):
         target = "/" + "".join(chance.choice(PIECES) for _ in range(chance.randint(1, 6)))
         path = unquote(target) if sent else target
-        places = TABLE.readings(path, *([target] if sent else []), sent=sent)
-        if places is None:
+        leaves = TABLE.readings(path, *([target] if sent else []), sent=sent)
+        if leaves is None:
             unread += 1
             continue
         for start in {target, path}:
             for other, names in reached(start, steps=3).items():
-                assert TABLE.literal(other) in places, (start, names, other)
+                assert TABLE.literal(other) in leaves, (start, names, other)
     assert unread < 10
 
 

@@ -66,15 +66,15 @@ def part_items(media: Media, body: bytes, name: str, most: int | None) -> Sequen
 def _parts(body: bytes, dash: bytes, name: str, most: int | None) -> Sequence[Item]:
     line_end = b"\r\n" if b"\r" in body else b"\n"
     opening, closing = _delimiters(body, dash, line_end, most)
-    places = [*opening, *([] if closing is None else [closing])]
-    before = body if not places else body[: max(0, places[0][0] - len(line_end))]
+    delimiters = [*opening, *([] if closing is None else [closing])]
+    before = body if not delimiters else body[: max(0, delimiters[0][0] - len(line_end))]
     after = b"" if closing is None else body[closing[1] :]
     if b"\r\n\r\n" in before or b"\r\n\r\n" in after:
         raise _OddError  # where Django reads headers
     if closing is None and line_end == b"\n":
         return ()  # Django needs CRLF, and Werkzeug an end
     items = []
-    for (start, head), following in itertools.zip_longest(opening, places[1:]):
+    for (start, head), following in itertools.zip_longest(opening, delimiters[1:]):
         # The line break before a delimiter belongs to the delimiter (RFC 2046 section 5.1.1).
         content_end = len(body) if following is None else following[0] - len(line_end)
         blank = body.find(line_end * 2, head, content_end)
@@ -92,16 +92,16 @@ def _parts(body: bytes, dash: bytes, name: str, most: int | None) -> Sequence[It
     return items
 
 
-_Place = tuple[int, int]
+_Span = tuple[int, int]
 
 
 def _delimiters(
     body: bytes, dash: bytes, line_end: bytes, most: int | None
-) -> tuple[list[_Place], _Place | None]:
+) -> tuple[list[_Span], _Span | None]:
     """Where each delimiter starts and where what follows it does; the one that closes the body apart."""
     line = re.compile(rb"(?:(--)[ \t]*+(?:%b|\Z)|[ \t]*+%b)" % (line_end, line_end)).match
-    opening: list[_Place] = []
-    closing: _Place | None = None
+    opening: list[_Span] = []
+    closing: _Span | None = None
     start = body.find(dash)
     while start >= 0:
         match = line(body, start + len(dash))

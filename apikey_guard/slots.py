@@ -1,4 +1,4 @@
-"""The places to ask the key service: a few at once, and the threads of the pool for those who have one."""
+"""The slots to ask the key service: a few at once, and the threads of the pool for those who have one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from apikey_guard.lanes import Lanes
 
 # How many may wait in each lane: some 2 MiB, and more than any server has requests at once.
 _MOST_WAITING = 1024
-# The share of the places that is kept for keys that were valid lately, as soon as there are any.
+# The share of the slots that is kept for keys that were valid lately, as soon as there are any.
 _KEPT_SHARE = 8
 
 Answer = Remembered | VerificationError | None  # a valid credential, no answer, an invalid one
@@ -29,7 +29,7 @@ class Verification:
     :param deadline: monotonic second after which those who began it no longer wait.
     :param known: whether the credential was valid lately.
     :param overdue: an earlier one of the same credential that has not ended yet, although it should.
-    :ivar turn: done as soon as it has a place, where a caller runs it himself; None in the pool.
+    :ivar turn: done as soon as it has a slot, where a caller runs it himself; None in the pool.
     :ivar started: the monotonic second at which the key service was asked; None before.
     :ivar future: how it ended. It never holds an exception that is raised by looking at it.
     """
@@ -40,9 +40,9 @@ class Verification:
         "ended",
         "fingerprint",
         "future",
+        "has_slot",
         "known",
         "overdue",
-        "placed",
         "revoked",
         "started",
         "told",
@@ -63,7 +63,7 @@ class Verification:
         self.deadline = deadline
         self.known = known
         self.overdue = overdue
-        self.placed = self.ended = self.revoked = self.told = False
+        self.has_slot = self.ended = self.revoked = self.told = False
         self.started: float | None = None
         self.turn: Future[None] | None = None
         self.future: Future[Answer] = Future()
@@ -75,21 +75,21 @@ class Verification:
 
         Past its deadline it has failed those who began it, and what it ends with, often the very
         next moment, is no answer to a later request: that one gets a successor. But never a third
-        beside two that do not end: a credential on which the key service hangs holds two places.
+        beside two that do not end: a credential on which the key service hangs holds two slots.
         """
         if now < self.deadline:
             return True
         return self.overdue is not None and not self.overdue.ended
 
 
-class Places:
-    """Who has a place, and who waits for one. Everything but the pool's threads holds the lock.
+class Slots:
+    """Who has a slot, and who waits for one. Everything but the pool's threads holds the lock.
 
     :param changed: the lock, by which threads without work wait, too.
-    :param run: runs a verification that has a place, in a thread of the pool.
-    :param concurrency: how many places there are.
+    :param run: runs a verification that has a slot, in a thread of the pool.
+    :param concurrency: how many slots there are.
     :param timeout: seconds for which a caller waits.
-    :param lately: the credentials whose last verdict was valid; empty, no place is kept for them.
+    :param lately: the credentials whose last verdict was valid; empty, no slot is kept for them.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Places:
         self.threads = 0
 
     def put(self, verification: Verification, *, peer: str) -> Verification | None:
-        """Have it wait for a place; returns what has no room any more, perhaps the same."""
+        """Have it wait for a slot; returns what has no room any more, perhaps the same."""
         return self._lanes.put(verification, known=verification.known, peer=peer)
 
     def give(self) -> list[Verification]:
@@ -131,7 +131,7 @@ class Places:
             if now > verification.deadline:
                 late.append(verification)
                 continue
-            verification.placed = True
+            verification.has_slot = True
             self._running += 1
             self._running_others += not verification.known
             if verification.turn is not None:
@@ -141,7 +141,7 @@ class Places:
         return late
 
     def leave(self, verification: Verification) -> None:
-        """Give the place of a verification back, once."""
+        """Give the slot of a verification back, once."""
         self._running -= 1
         self._running_others -= not verification.known
 
@@ -194,7 +194,7 @@ class Places:
 
 
 def wake(verification: Verification) -> None:
-    """Tell the caller who runs it himself that it has a place, or needs none any more."""
+    """Tell the caller who runs it himself that it has a slot, or needs none any more."""
     turn = verification.turn
     if turn is not None and not turn.done():
         turn.set_result(None)

@@ -1,4 +1,4 @@
-"""A place in a pool becomes free again, however the request ends that had it (X-19)."""
+"""A slot in a pool becomes free again, however the request ends that had it (X-19)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_x19_who_waits_comes_before_who_came_later() -> None:
     waiting.start()
     while not events or waits_nowhere(pool):
         time.sleep(0.001)
-    # The same thread frees its place and wants one again, as under load each thread does.
+    # The same thread frees its slot and wants one again, as under load each thread does.
     pool.let_go()
     pool.take()
     events.append("second")
@@ -61,7 +61,7 @@ def test_x19_who_waits_comes_before_who_came_later() -> None:
     assert events == ["waits", "first", "second"]
 
 
-def test_x19_nobody_starves_where_there_are_more_requests_than_places() -> None:
+def test_x19_nobody_starves_where_there_are_more_requests_than_slots() -> None:
     pool = Pool(2, 1.0)
     end = time.monotonic() + 1.5
     served = [0] * 6
@@ -95,7 +95,7 @@ def test_x19_who_is_ended_while_waiting_hands_its_place_on(monkeypatch: pytest.M
     assert pool.take() is None
 
     class EndsAfterwards(queue.SimpleQueue[Connection | None]):
-        """It was handed a place just before it is ended."""
+        """It was handed a slot just before it is ended."""
 
         def get(self, block: bool = True, timeout: float | None = None) -> Connection | None:
             if timeout is None:
