@@ -211,8 +211,16 @@ def _another(request: Any) -> Any:
     return WSGIRequest(request.environ)
 
 
+def _another_elsewhere(request: Any) -> Any:
+    path = request.headers["X-Path"]
+    if "scope" in request.__dict__:
+        return ASGIRequest({**request.scope, "path": path}, request._stream)
+    return WSGIRequest({**request.environ, "PATH_INFO": path})
+
+
 set_path, set_method, set_host = changing(_set_path), changing(_set_method), changing(_set_host)
 set_key, another = changing(_set_key), changing(_another)
+another_elsewhere = changing(_another_elsewhere)
 
 Send = Callable[..., tuple[int, str]]
 
@@ -255,6 +263,7 @@ def project(keys: FakeKeyService) -> Iterator[None]:
     routes = [
         {"path": "/public/*", "access": "public"},
         {"path": "/admin/*", "scopes": ["write"]},
+        {"path": "/watched/*", "mode": "monitor"},
         {"path": "/status/", "methods": ["GET"], "hosts": ["open.example"], "access": "public"},
     ]
     REACHED.clear()
@@ -282,6 +291,10 @@ def project(keys: FakeKeyService) -> Iterator[None]:
         ("set_key", "/open/", {"apikey": BAD}, INVALID),
         ("another", "/open/", {}, (200, "open for nobody")),
         ("another", "/orders/", {}, MISSING),
+        ("another_elsewhere", "/watched/", {"X_Path": "/write/", "apikey": GOOD}, LACKING),
+        ("another_elsewhere", "/watched/", {"X_Path": "/admin/x/", "apikey": GOOD}, LACKING),
+        ("another_elsewhere", "/watched/", {"X_Path": "/orders/", "apikey": GOOD}, (200, "orders for 42")),
+        ("another_elsewhere", "/watched/", {"X_Path": "/orders/"}, MISSING),
     ],
 )
 def test_a16_what_was_decided_is_decided_anew_where_the_view_is_another(
