@@ -2,12 +2,12 @@
 
 gunicorn's threads read the header themselves, so that as many callers as there are threads, each with
 half a header, would stop everybody. Here one thread awaits the headers of all; what comes too late is
-closed. Once a request has its thread, every wait for its caller ends as well.
+closed, and so is what waits too long for a thread. Once a request has one, every wait for its caller
+ends as well.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import queue
@@ -17,17 +17,21 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol
+
+from apikey_guard.cli.caller import PIECE_BYTES, CallerSocket
+from apikey_guard.cli.threads import Threads
 
 logger = logging.getLogger("apikey_guard")
 
 # More than any caller sends, and than most servers take.
 _MOST_HEADER_BYTES: Final = 131_072
-_PIECE_BYTES: Final = 65_536
 # As long as a caller may need to read an answer that came before all of its request was read.
 _LINGER_SECONDS: Final = 2.0
+# Health checks that wait for their thread.
+_MOST_CHECKS: Final = 64
 _BODY = re.compile(
     rb"\r\n(?:content-length[ \t]*:[ \t]*([0-9]{1,18})|transfer-encoding)[^\r]*(?=\r)", re.IGNORECASE
 )
@@ -37,89 +41,6 @@ _REFUSAL: Final = b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\
 _TOO_LATE: Final = _REFUSAL % b"408 Request Timeout"
 _TOO_LARGE: Final = _REFUSAL % b"431 Request Header Fields Too Large"
 _NO_THREAD: Final = _REFUSAL % b"503 Service Unavailable\r\nRetry-After: 1"
-
-
-class CallerSocket(socket.socket):
-    """A caller's connection on which no wait is without an end.
-
-    :ivar patience: seconds of each wait where gunicorn asks for a blocking socket.
-    :ivar ahead: what was read already and is read again first.
-    :ivar owed: bytes of a request's body that have not come; -1 where nobody knows.
-    :ivar impatient: whether what is not there is not waited for at all.
-    :ivar linger: takes the connection over where an answer went out before its request was read.
-    """
-
-    patience: float | None = None
-    ahead = b""
-    owed = 0
-    impatient = False
-    linger: Callable[[socket.socket], None] | None = None
-    _leaves = False
-
-    @classmethod
-    def of(cls, sock: socket.socket, *, patience: float) -> CallerSocket:
-        """The same connection; the socket that was given is of no use afterwards."""
-        made = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        made.patience = patience
-        return made
-
-    def setblocking(self, flag: bool) -> None:
-        super().settimeout(self.patience if flag else 0.0)
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        if self.ahead:
-            data, self.ahead = self.ahead[:size], self.ahead[size:]
-            return data
-        if self._leaves:
-            return b""
-        try:
-            # Python waits for a socket with a time-out whatever the flags say; its descriptor never blocks.
-            data = os.read(self.fileno(), size) if self.impatient else super().recv(size, flags)
-        except TimeoutError:
-            raise _stalls() from None
-        if self.owed > 0:
-            self.owed = max(self.owed - len(data), 0)
-        return data
-
-    def read_ahead(self) -> bytes | None:
-        """What is there, None where nothing is, b"" at the end."""
-        try:
-            return os.read(self.fileno(), _PIECE_BYTES)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return b""
-
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        # The time-out of the standard library's own is for all of the data, however slowly it goes.
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[self.send(view, flags) :]
-            except TimeoutError:
-                raise _stalls() from None
-
-    def say(self, data: bytes) -> None:
-        """Send a few bytes if they can be sent at once; whether they arrive is no matter."""
-        with suppress(OSError):
-            os.write(self.fileno(), data)
-
-    def shutdown(self, how: int) -> None:
-        super().shutdown(how)
-        # gunicorn would wait for the caller to leave in the thread that serves all the others.
-        self._leaves = True
-
-    def close(self) -> None:
-        # Closed with unread bytes, a connection is reset, and the answer may be lost on its way.
-        if self.linger is not None and self.fileno() >= 0 and (self.owed or self.read_ahead()):
-            with suppress(OSError):
-                self.linger(socket.socket(fileno=os.dup(self.fileno())))
-        super().close()
-
-
-def _stalls() -> ConnectionResetError:
-    # The kind that gunicorn takes for a caller that left, about whom there is nothing to log.
-    return ConnectionResetError(errno.ECONNRESET, "the caller stalls")
 
 
 class Connection(Protocol):
@@ -144,8 +65,8 @@ class Gate:
     :param threads: requests at once.
     :param patience: seconds for a header, and for a whole request to get a thread.
     :param health: the path whose requests have a thread of their own, or None.
-    :param most_waiting: connections whose next request has not come whole, and as many that linger;
-        beyond that the oldest is closed.
+    :param most_waiting: connections whose next request has not come whole, as many that linger, and as
+        many whose request waits for a thread; beyond that the oldest is closed.
     """
 
     def __init__(self, threads: int, patience: float, *, health: str | None, most_waiting: int) -> None:
@@ -156,8 +77,8 @@ class Gate:
             if health is None
             else re.compile(rb"(?:GET|HEAD) " + re.escape(health.encode()) + rb"[ ?]").match
         )
-        self._threads = ThreadPoolExecutor(threads)
-        self._spare = ThreadPoolExecutor(1)
+        self._threads = Threads(threads, _serve, patience=patience, most_waiting=most_waiting)
+        self._spare = Threads(1, _serve, patience=patience, most_waiting=_MOST_CHECKS)
         self._poll = select.poll()
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
@@ -185,10 +106,10 @@ class Gate:
             self._wake()
         return result
 
-    def shutdown(self, wait: bool = True) -> None:
+    def shutdown(self, wait: bool = True) -> None:  # noqa: ARG002 - gunicorn never wants that
         """Take no more requests."""
-        self._threads.shutdown(wait=wait)
-        self._spare.shutdown(wait=wait)
+        self._threads.close()
+        self._spare.close()
 
     # -- what our worker calls -----------------------------------------------------------------
 
@@ -243,12 +164,12 @@ class Gate:
             sock.owed = -1 if length is None else max(length - (len(data) - len(head)), 0)
         connection.data_ready = True
         healthy = self._health is not None and not framing and self._health(data) is not None
-        until = time.monotonic() + self._patience
-        pool = self._spare if healthy else self._threads
-        try:
-            pool.submit(_serve, awaited, until)
-        except RuntimeError:  # it is shut down
+        threads = self._spare if healthy else self._threads
+        if not threads.put(awaited):
+            sock.say(_NO_THREAD)
             _give_up(awaited)
+        elif threads.next_end() is not None:
+            self._wake()
 
     # -- the thread ----------------------------------------------------------------------------
 
@@ -302,6 +223,7 @@ class Gate:
     def _milliseconds(self) -> int | None:
         ends = [end for _, end in list(self._lingering.values())[:1]]
         ends += [awaited.until for awaited in list(self._awaited.values())[:1]]
+        ends += [end for each in (self._threads, self._spare) if (end := each.next_end()) is not None]
         if self._stop_at is not None and self._awaited:
             ends.append(self._stop_at)
         return max(int((min(ends) - time.monotonic()) * 1000) + 1, 0) if ends else None
@@ -318,6 +240,9 @@ class Gate:
             if awaited.until > now and (self._stop_at is None or self._stop_at > now):
                 break
             self._end_awaiting(descriptor)
+        for awaited in (*self._threads.take_late(now), *self._spare.take_late(now)):
+            awaited.connection.sock.say(_NO_THREAD)
+            _give_up(awaited)
 
     def _end_awaiting(self, descriptor: int) -> None:
         awaited = self._awaited[descriptor]
@@ -350,12 +275,7 @@ def _give_up(awaited: _Awaited) -> None:
     awaited.result.set_running_or_notify_cancel()
 
 
-def _serve(awaited: _Awaited, until: float) -> None:
-    if time.monotonic() > until:
-        # Nobody may be waiting for it any more; what has waited so long takes no thread.
-        awaited.connection.sock.say(_NO_THREAD)
-        _give_up(awaited)
-        return
+def _serve(awaited: _Awaited) -> None:
     if not awaited.result.set_running_or_notify_cancel():
         return
     try:
@@ -369,7 +289,7 @@ def _serve(awaited: _Awaited, until: float) -> None:
 def _discard(sock: socket.socket) -> bool:
     """Read what is there; whether more may come."""
     try:
-        return bool(sock.recv(_PIECE_BYTES, socket.MSG_DONTWAIT))
+        return bool(sock.recv(PIECE_BYTES, socket.MSG_DONTWAIT))
     except BlockingIOError:
         return True
     except OSError:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]  # has no stubs
 
-from apikey_guard.cli.gate import CallerSocket, Gate
+from apikey_guard.cli.caller import CallerSocket
+from apikey_guard.cli.gate import Gate
 
 # Nobody came, or there is no descriptor for whoever did: that one waits, and the others are served.
 _NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})

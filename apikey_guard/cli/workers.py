@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("apikey_guard")
 
-# Connections that are kept open and idle, and as many with half a header; beyond that each kind makes
-# room for itself. Fewer where the system gives fewer descriptors, or nobody could be let in any more.
+# Connections that are kept open and idle, as many with half a header, and as many whose request waits
+# for a thread; beyond that each kind makes room for itself. Fewer where the system gives fewer
+# descriptors, or nobody could be let in any more.
 _MOST_WAITING: Final = 1_000
 _FEWEST_WAITING: Final = 16
-# Room for those that come, so that they can push out who waits.
-_COMING: Final = 64
+# Room for those that come, so that they can push out who waits, and for health checks.
+_COMING: Final = 128
 # Logs, listeners, files, connections to the key service.
 _OTHER_DESCRIPTORS: Final = 128
 # Longer than load balancers keep theirs (60 s is usual): they must be the ones to close, or they send a
@@ -80,7 +81,7 @@ class Workers(BaseApplication):  # type: ignore[misc]  # untyped base
     :param workers: processes.
     :param threads: in each of them; each serves one request at a time.
     :ivar caller_timeout: seconds that a caller may take for a header, and then for each pause.
-    :ivar most_waiting: connections that may lie idle in each process, and as many with half a header.
+    :ivar most_waiting: connections of each kind that may wait in each process.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Workers(BaseApplication):  # type: ignore[misc]  # untyped base
             "bind": f"fd://{descriptor}",
             "workers": workers,
             "threads": threads,
-            "worker_connections": threads + 2 * self.most_waiting + _COMING,
+            "worker_connections": threads + 3 * self.most_waiting + _COMING,
             "logger_class": QuietLogger,
             "worker_int": _leave_at_once,
         }
@@ -143,7 +144,7 @@ def _room(threads: int) -> int:
     """
     served = _OTHER_DESCRIPTORS + _COMING + 3 * threads
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = served + 3 * _MOST_WAITING
+    wanted = served + 4 * _MOST_WAITING
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         with suppress(OSError, ValueError):  # not even that is allowed: what holds is asked for again
@@ -151,7 +152,7 @@ def _room(threads: int) -> int:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY:
         return _MOST_WAITING
-    return max(_FEWEST_WAITING, min(_MOST_WAITING, (soft - served) // 3))
+    return max(_FEWEST_WAITING, min(_MOST_WAITING, (soft - served) // 4))
 
 
 def _leave_at_once(_worker: AnyWorker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 import time
@@ -193,16 +194,39 @@ def test_d01_a_header_has_an_end(
     assert time.monotonic() - started < PATIENCE_SECONDS / 2
 
 
-def test_d01_what_waited_too_long_for_a_thread_takes_none(
+WHOLE = b"GET /open/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def test_d01_what_waits_too_long_for_a_thread_is_over_though_none_becomes_free(
     serve: Callable[..., Serving], held: Callable[..., list[socket.socket]], origin: Origin
 ) -> None:
     origin.behave(lambda exchange: exchange.wait_until_left())
-    serving = serve(*FEW_THREADS, "--caller-timeout", "1")
-    # Two threads wait three seconds for the origin, and the others two for a thread.
-    connections = held(serving.port, b"GET /open/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 6)
-    said = sorted(rest(each)[9:12] for each in connections)
-    assert said == [b"503"] * 4 + [b"504"] * 2
+    serving = serve(*FEW_THREADS, "--caller-timeout", "1", "--set", "origin_read_timeout=600")
+    connections = held(serving.port, WHOLE, 6)
+    ended = 0
+    while ended < 4:
+        readable, _, _ = select.select(connections, [], [], PATIENCE_SECONDS)
+        assert readable
+        for each in readable:
+            assert rest(each).startswith(b"HTTP/1.1 503 ")
+            connections.remove(each)
+            ended += 1
+    origin.wait_until_open(2)
+    assert serving.get("/orders").status == 503
+    assert serving.get("/healthz", key=None).status == 200
     assert len(origin.requests) == 2
+
+
+def test_d01_those_who_wait_for_a_thread_keep_nobody_out(
+    serve: Callable[..., Serving], held: Callable[..., list[socket.socket]], origin: Origin
+) -> None:
+    origin.behave(lambda exchange: exchange.wait_until_left())
+    serving = serve(*FEW_THREADS, "--set", "origin_read_timeout=600", descriptors=300)
+    connections = [connection for _ in range(350) for connection in held(serving.port, WHOLE, 1)]
+    assert serving.get("/healthz", key=None).status == 200
+    # Whoever waited longest has made room.
+    assert rest(connections[5]).startswith(b"HTTP/1.1 503 ")
+    assert select.select(connections[-16:], [], [], 0)[0] == []
 
 
 def test_d01_a_header_without_end_is_too_large(
