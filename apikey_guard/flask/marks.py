@@ -31,6 +31,8 @@ _ATTRIBUTE: Final = "_apikey_guard_mark"
 OPENS: Final = "_apikey_guard_opens"
 #: The method of a view class that Flask calls.
 CALLED: Final = "dispatch_request"
+# Decorators around one view that are looked through; more are a loop.
+_DEPTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +79,7 @@ def checked(target: Target, scopes: frozenset[str]) -> Target:
     """What was marked, such that it looks itself at the key: the mark on it may be out of sight.
 
     A class looks where Flask calls it, and is changed in place; a blueprint is always in sight. Called
-    outside of a request that a guard has let in, it is the plain function.
+    outside of a request it is the plain function; in one of an app without a guard it is an error.
 
     :param target: what was marked.
     :param scopes: all of them are needed.
@@ -110,8 +112,13 @@ def _looking(view: Callable[..., object], look: Callable[..., None]) -> Callable
 
 
 def _insist(scopes: frozenset[str]) -> None:
-    entrance = current_app.extensions.get(ENTRANCE) if has_request_context() else None
-    if entrance is not None:
+    if has_request_context():
+        entrance = current_app.extensions.get(ENTRANCE)
+        if entrance is None:
+            raise RuntimeError(
+                f"the app {current_app.name!r} has no guard, but this view asks for a key; "
+                "write ApiKeyGuard(app) or init_app(app)"
+            )
         entrance.insist(scopes)
 
 
@@ -119,7 +126,7 @@ def _look_at_class(called: object, *_: object) -> None:
     """Look at what a view class asks for, where the view that Flask has found does not show the class."""
     view = current_app.view_functions.get(request.endpoint or "") if has_request_context() else None
     kind = type(called)
-    if view is None or getattr(view, "view_class", None) is kind:
+    if view is None or (getattr(view, "view_class", None) is kind and ENTRANCE in current_app.extensions):
         return
     mark = _nearest((*_present(_handler_mark(kind, request.method)), *_class_marks(kind)))
     if mark.access == "required":
@@ -157,7 +164,7 @@ class Views:
         # Most views are plain functions of the app, which a look at their attributes can tell.
         if "." not in endpoint and isinstance(view, FunctionType):
             attributes = view.__dict__
-            if _ATTRIBUTE not in attributes and "view_class" not in attributes:
+            if _ATTRIBUTE not in attributes and "view_class" not in attributes and _within(view) is None:
                 return NO_SCOPES
         return self.mark(endpoint, method).scopes
 
@@ -210,11 +217,26 @@ def _present(mark: Mark | None) -> Iterator[Mark]:
 
 def _view_mark(view: object, kind: type | None) -> Mark | None:
     """The mark of a view function; one that only a base's ``decorators`` put there opens nothing."""
-    mark = getattr(view, _ATTRIBUTE, None)
+    mark = getattr(view, _ATTRIBUTE, None) or _within(view)
     if kind is None or mark is None or mark.access == "required" or "decorators" in kind.__dict__:
         return mark if isinstance(mark, Mark) else None
     inherited = any(hasattr(decorator, OPENS) for decorator in getattr(kind, "decorators", ()))
     return None if inherited else mark
+
+
+def _within(view: object) -> Mark | None:
+    """What a view asks for inside of its decorators: some extensions register one around what they return.
+
+    What opens a view counts on the outside alone.
+    """
+    for _ in range(_DEPTH):
+        view = getattr(view, "__wrapped__", None)
+        if view is None:
+            break
+        mark = getattr(view, _ATTRIBUTE, None)
+        if isinstance(mark, Mark) and mark.access == "required":
+            return mark
+    return None
 
 
 def _handler_mark(kind: type, method: str | None) -> Mark | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any, ClassVar
 
 import pytest
@@ -104,6 +104,46 @@ def test_a16_decorators_that_a_class_applies_at_each_call_hold_from_the_first_on
     kind = type("Decorated", (Marked,), {"mark": staticmethod(guard.require_scopes("write"))})
     app.add_url_rule("/", view_func=kind.as_view("view"))
     assert ends(app, "/") == SCOPE
+
+
+class Wrapping(Flask):
+    """As extensions do that describe APIs: what ``route`` registers is not what it returns."""
+
+    def route(self, rule: str, **options: Any) -> Callable[..., Any]:
+        def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+            self.add_url_rule(rule, rule, wraps(view)(hidden(wraps(view)(hidden(view)))), **options)
+            return view
+
+        return decorate
+
+
+@pytest.mark.parametrize("default", ["public", "required"])
+def test_a16_what_stands_above_a_route_of_an_extension_is_seen(keys: FakeKeyService, default: str) -> None:
+    app = Wrapping(__name__)
+    guard = ApiKeyGuard(app, key_service=keys, default_access=default)
+    marks: dict[str, tuple[Callable[..., Any], list[int]]] = {
+        "/key": (guard.required, KEY),
+        "/scope": (guard.require_scopes("write"), SCOPE),
+        # What opens a view must be seen from outside.
+        "/public": (guard.public, OPEN if default == "public" else KEY),
+    }
+    for path, (mark, _) in marks.items():
+        mark(app.route(path)(lambda: "answered"))
+    assert {path: ends(app, path) for path in marks} == {path: end for path, (_, end) in marks.items()}
+
+
+def test_a16_what_asks_for_a_key_is_an_error_in_an_app_without_a_guard(keys: FakeKeyService) -> None:
+    guard = ApiKeyGuard(Flask("another"), key_service=keys)
+    app = Flask("bare")
+    app.testing = True
+    kind = guard.required(type("Kind", (MethodView,), {"get": lambda self: "answered"}))
+    views = {"/function": guard.required(lambda: "answered"), "/class": kind.as_view("kind")}
+    for path, view in views.items():
+        app.add_url_rule(path, path, view)
+    for path in views:
+        with pytest.raises(RuntimeError, match="the app 'bare' has no guard, but this view asks for a key"):
+            app.test_client().get(path)
+    assert views["/function"]() == "answered", "outside of a request"
 
 
 @pytest.fixture
