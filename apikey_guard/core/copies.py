@@ -335,7 +335,7 @@ class _Search:
 
     def _in_word(self, match: re.Match[str]) -> str:
         word = match[0]
-        if not self._copies.may_hold(word):
+        if not self._copies._has_pair(word):
             return word
         end = _TAIL.search(word)
         length = len(word) if end is None else end.start()
@@ -368,7 +368,7 @@ class _Search:
         pairs = query.split("&")
         for index, pair in enumerate(pairs):
             name, sign, value = pair.partition("=")
-            if sign and self._copies.may_hold(value):
+            if sign and self._copies._has_pair(value):
                 pairs[index] = name + sign + self._in_value(value, depth)
         return "&".join(pairs)
 
@@ -379,9 +379,11 @@ class _Search:
         if _BARE.match(text):
             changed = self._copies.in_query(text, self._change_known)
             return self.in_parameters(changed, depth - 1) if depth else changed
-        if "%" not in text or text.startswith("/") or not depth:
+        if "%" not in text or text.startswith("/") or not depth or not self._copies._has_pair(text):
             return text
         decoded = unquote(text, "latin-1")
+        if decoded == text:
+            return text
         changed = self._in_value(self._encoded_again(decoded), depth - 1)
         if changed == decoded:
             return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from copy import deepcopy
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ import pytest
 from werkzeug.datastructures import MultiDict
 
 from apikey_guard import Guard, GuardMiddleware, Route
+from apikey_guard.core.model import Deny
 from apikey_guard.core.standin import BEGINNING
 from apikey_guard.testing import FakeKeyService
 from tests.adapters.conformance import Request, make_adapter
@@ -338,3 +340,26 @@ def test_k02_rest_framework_alone_cleans_the_scope_of_an_asgi_server(key: str) -
     assert str(scope["query_string"]).startswith("b'a=1")
     assert scope["state"] == {"kept": state}
     assert (BEGINNING in repr(scope["query_string"])) is (key == GOOD)
+
+
+@pytest.mark.parametrize("odd", ["%", "%3", "%25", "%252525", "%3D%", "%%333D"])
+def test_odd_texts_in_which_nothing_can_be_are_read_twice_at_most(odd: str) -> None:
+    """Whoever has no key may send half a MiB of headers: it must not cost seconds (I-04)."""
+    guard = Guard(key_service=known_keys(), key_locations=["query:apikey"])
+    text = odd * (6000 // len(odd))
+    environ = build_environ("/x", query=f"apikey={BAD}&a=1", extra={"HTTP_X_ODD": text})
+    assert isinstance(guard.check(dict(environ), "/x"), Deny)  # from here on all is made that is made once
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        refusal = guard.check(environ, "/x")
+        guard.reject(refusal, environ, "/x")
+    finally:
+        sys.setprofile(None)
+    assert environ["HTTP_X_ODD"] == text
+    assert calls < 2 * len(text)
