@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Question
-from apikey_guard.core.model import Allow, Deny, Reason, Rejection
+from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
 from apikey_guard.environ import CONSUMER, DECISION, Environ
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
@@ -87,7 +87,7 @@ class Entrance:
             return (render if passed.__class__ is _Refused else behind)(environ, start_response)
 
         forwarder = make_forwarder(
-            guard.settings, clock, app=behind, refuse=refusing(guard), recheck=self._unmarked
+            guard.settings, clock, app=behind, refuse=refusing(guard), recheck=self._at_origin
         )
         entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app)
         if guard.cors is not None:
@@ -161,17 +161,26 @@ class Entrance:
 
         return forwarding
 
-    def _unmarked(self, environ: Environ) -> WSGIApplication | None:
-        """What answers in place of an origin that the hook chose, where a view's mark had opened the way."""
-        pending = environ[self._key].pending
-        if pending is None or pending.marked is None:
+    def _at_origin(self, environ: Environ) -> WSGIApplication | None:
+        """What answers in place of an origin that the hook chose.
+
+        The mark of the view that would have answered opens no way there; the scopes that it asks for hold.
+        """
+        passage: Passage = environ[self._key]
+        path, method = _path(environ), environ["REQUEST_METHOD"]
+        decision: Decision = passage.decision
+        if decision is PASSED:
             return None
-        path = _path(environ)
-        place = Place(path, environ["REQUEST_METHOD"], environ.get("HTTP_HOST"))
-        decision = pending.again(place, None).settle()
+        if passage.pending is not None and passage.pending.marked is not None:
+            place = Place(path, method, environ.get("HTTP_HOST"))
+            decision = passage.pending.again(place, None).settle()
+        if isinstance(decision, Allow):
+            rule = self._matched(environ)
+            scopes = None if rule is None else self._views.scopes(rule.endpoint, method.upper())
+            decision = (self._lacking(environ, decision, scopes) if scopes else None) or decision
         if not isinstance(decision, Deny):
             return None
-        environ[self._key] = self._refuse(environ, path, decision)
+        self._refuse(environ, path, decision)
         return self._render
 
     def _decide(self, environ: Environ, *, marks: bool = True) -> Passage | _Refused:

@@ -315,6 +315,8 @@ def origin() -> Iterator[Origin]:
         ("/orders", {}, REFUSED),
         ("/open", {"X_Stay": "1"}, (200, "open for nobody")),
         ("/write", {"X_Stay": "1", "apikey": GOOD}, (403, "")),
+        ("/write", {"apikey": GOOD}, (403, "")),
+        ("/write", {"apikey": WRITER}, (200, "from the origin")),
     ],
 )
 def test_x18_a_mark_opens_no_way_to_an_origin_that_a_hook_chooses(
