@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from apikey_guard.core.model import Consumer, Credential, Verdict
-from apikey_guard.errors import RateLimited
+from apikey_guard.errors import KeyServiceUnavailable, RateLimited, tells_of_an_outage
 from apikey_guard.keyservice.protocols import PROTOCOLS
-from tests.harness.answers import KEY, NOW, cause_of, verdict_of
+from tests.harness.answers import JSON, KEY, NOW, cause_of, verdict_of
 
 
 class TestRequests:
@@ -254,3 +255,30 @@ class TestUnkey:
     def test_v03_only_200_answers(self, status: int, cause: str) -> None:
         document = {"data": {"valid": True, "code": "VALID"}}
         assert cause_of(lambda: verdict_of("unkey", document, status=status)) == cause
+
+
+YES: dict[str, object] = {
+    "json": {"valid": True},
+    "status": {},
+    "introspection": {"active": True},
+    "unkey": {"data": {"valid": True, "code": "VALID"}},
+}
+SAYING: dict[str, Callable[[str], object]] = {
+    "nothing": lambda _: b"",
+    "an error": lambda _: {"error": "slow down"},
+    "a verdict": lambda protocol: YES[protocol],
+}
+
+
+@pytest.mark.parametrize(
+    "headers", [JSON, (), (*JSON, ("Retry-After", "30"))], ids=["JSON", "none", "with an end"]
+)
+@pytest.mark.parametrize("saying", SAYING.values(), ids=SAYING)
+@pytest.mark.parametrize("protocol", YES)
+def test_v03_a_429_means_us_and_not_the_key(
+    protocol: str, saying: Callable[[str], object], headers: tuple[tuple[str, str], ...]
+) -> None:
+    with pytest.raises(KeyServiceUnavailable) as caught:
+        verdict_of(protocol, saying(protocol), status=429, headers=headers)
+    assert caught.value.cause == "status"
+    assert tells_of_an_outage(caught.value)
