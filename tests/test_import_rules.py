@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.import_rules import complaints_about, modules
+from tests.import_rules import FRAMEWORKS, PLACES, complaints_about, modules
 
 ROOT = Path(__file__).parents[1]
 MODULES = {name: (source, is_package) for name, source, is_package in modules(ROOT)}
@@ -18,6 +18,10 @@ MODULES = {name: (source, is_package) for name, source, is_package in modules(RO
 def test_a_module_keeps_the_rules(module: str) -> None:
     source, is_package = MODULES[module]
     assert list(complaints_about(source, module, is_package=is_package)) == []
+
+
+def test_the_rules_name_no_module_that_is_not_there() -> None:
+    assert {*PLACES, *frozenset().union(*FRAMEWORKS.values())} <= {*MODULES}
 
 
 BAD = {

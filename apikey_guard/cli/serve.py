@@ -173,15 +173,22 @@ def _routes(settings: Settings) -> Iterator[tuple[str, str]]:
     rows = [
         (
             " ".join([*(route.hosts or ()), *_methods(route), route.path]),
-            route.access,
+            _needs(route, settings),
             _goes_to(route, settings),
         )
         for route in settings.routes
     ]
-    rows.append(("everything else", settings.default_access, _goes_to(Route("/*"), settings)))
+    rest = Route("/*", access=settings.default_access)
+    rows.append(("everything else", _needs(rest, settings), _goes_to(rest, settings)))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for what, access, origin in rows:
         yield "routes", f"{what:<{widths[0]}}  {access:<{widths[1]}}  {origin}"
+
+
+def _needs(route: Route, settings: Settings) -> str:
+    mode = route.mode or settings.mode
+    words = [route.access, *([] if mode == "enforce" else [f"mode {mode}"])]
+    return ", ".join([*words, f"scopes {' '.join(sorted(route.scopes))}"] if route.scopes else words)
 
 
 def _methods(route: Route) -> list[str]:

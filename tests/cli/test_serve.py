@@ -166,6 +166,14 @@ strip_prefix = true
 path = "/down/*"
 methods = ["GET"]
 origin = "nowhere"
+
+[[routes]]
+path = "/admin/*"
+scopes = ["write", "read"]
+
+[[routes]]
+path = "/new/*"
+mode = "monitor"
 '''
     )
     return str(path)
@@ -188,6 +196,8 @@ def test_it_forwards_and_says_what_it_serves(
         r" +nowhere +http://127\.0\.0\.1:9, http://127\.0\.0\.1:10",
         rf"routes +/v2/reports/\* +required +to {re.escape(origin.url)}/reports without /v2/reports",
         r" +GET /down/\* +required +to nowhere",
+        r" +/admin/\* +required, scopes read write +to api",
+        r" +/new/\* +required, mode monitor +to api",
         r" +everything else +required +to api",
     ):
         assert re.search(rf"^{line}$", serving.said, re.MULTILINE), (line, serving.said)
