@@ -6,6 +6,7 @@ from apikey_guard.core.decision import Rule
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.headers import IdentityHeaders
 from apikey_guard.core.model import Allow, Deny
+from apikey_guard.core.standin import BEGINNING, STANDIN_BYTES
 from apikey_guard.environ import CONSUMER, DECISION, Environ
 from apikey_guard.telling import Telling
 
@@ -26,12 +27,20 @@ class Admission:
     def admit(
         self, environ: Environ, rule: Rule, entry: Remembered, decision: Allow, key: str, fingerprint: bytes
     ) -> Allow:
-        """Let the app see the consumer of a verified key, and the key's stand-in."""
-        rule.hiding.exchange(environ, key, fingerprint)
-        self._set_identity(environ, entry)
+        """Let the app see the consumer of a verified key, and the key's stand-in.
+
+        :param key: the credential; "" where it is all of the rule's usual header, and nowhere else.
+        """
+        hiding, set_identity, count_hit = rule.hiding, self._set_identity, self._count_hit
+        if key:
+            hiding.exchange(environ, key, fingerprint)
+        else:
+            # As standin_of(), written out: this runs for every hit.
+            environ[hiding.usual_key] = BEGINNING + fingerprint[:STANDIN_BYTES].hex()
+        set_identity(environ, entry)
         environ[CONSUMER] = entry
         environ[DECISION] = decision
-        self._count_hit()
+        count_hit()
         if self._watched:
             self._telling.call_hook(decision, environ)
         return decision

@@ -118,14 +118,22 @@ class Guard:
                 decision = self._without_credential(rule, environ, path)
                 if decision is not None:
                     return Pending(self, environ, path, rule, self._find(rule, environ, body), decision)
-            extractor = rule.extractor
-            found = extractor.find(environ)
-            if extractor.body_names:
-                elsewhere = extractor.sift(environ, found)
-                in_body = self._with_body(rule, elsewhere, body or WsgiBody(environ))
-                if isinstance(in_body, Deny):
-                    return Pending(self, environ, path, rule, Found(elsewhere, body=body), in_body)
-                found = in_body
+            extractor, hiding = rule.extractor, rule.hiding
+            found, query = environ.get(hiding.usual_key), environ.get("QUERY_STRING")
+            # The key in its header and nowhere else: no loop is begun over places where it may be.
+            usual = (
+                found is not None
+                and not (query and (hiding.usual_name in query or "%" in query))
+                and "HTTP_REFERER" not in environ
+            )
+            if not usual:
+                found = extractor.find(environ)
+                if extractor.body_names:
+                    elsewhere = extractor.sift(environ, found)
+                    in_body = self._with_body(rule, elsewhere, body or WsgiBody(environ))
+                    if isinstance(in_body, Deny):
+                        return Pending(self, environ, path, rule, Found(elsewhere, body=body), in_body)
+                    found = in_body
             if found.__class__ is str and len(found) <= self._max_length:
                 # What is remembered was well-formed when it was verified, so it need not be vetted.
                 try:
@@ -135,28 +143,22 @@ class Guard:
                 except UnicodeEncodeError:
                     fingerprint = b""  # of no key
                 entry = self._valid.get(fingerprint)
+                # A callable that an object holds is called sooner by a name of its own.
+                monotonic, admit = self._monotonic, self._admit
                 if entry is None:
                     until = self._invalid.get(fingerprint)
-                    if until is not None and self._monotonic() < until:
-                        deny = _new_tuple(
-                            Deny, (_INVALID, fingerprint, _FRESH, rule.label, None, NO_SCOPES, None)
-                        )
-                        return Pending(
-                            self, environ, path, rule, _new_tuple(Found, (found, "", False, body)), deny
-                        )
-                elif self._monotonic() < entry.refresh_at and (
+                    if until is not None and monotonic() < until:
+                        deny = (_INVALID, fingerprint, _FRESH, rule.label, None, NO_SCOPES, None)
+                        return self._refused(environ, path, rule, found, body, deny)
+                elif monotonic() < entry.refresh_at and (
                     entry.expires_at is None or self._time() < entry.expires_at
                 ):
                     if rule.scopes and not rule.scopes <= entry.scopes:
-                        deny = _new_tuple(
-                            Deny, (_LACKING, fingerprint, _FRESH, rule.label, None, rule.scopes, entry)
-                        )
-                        return Pending(
-                            self, environ, path, rule, _new_tuple(Found, (found, "", False, body)), deny
-                        )
+                        lacks = (_LACKING, fingerprint, _FRESH, rule.label, None, rule.scopes, entry)
+                        return self._refused(environ, path, rule, found, body, lacks)
                     # As Allow(...), without the named tuple's own layer of Python.
                     decision = _new_tuple(Allow, (entry, fingerprint, _FRESH, rule.label, False))
-                    return self._admit(environ, rule, entry, decision, found, fingerprint)
+                    return admit(environ, rule, entry, decision, "" if usual else found, fingerprint)
             if found is None and rule.plain and not extractor.body_names:
                 return Pending(self, environ, path, rule, NOTHING_FOUND, rule.missing)
             if not extractor.body_names:
@@ -257,6 +259,19 @@ class Guard:
         return self._rejections.readable(rejection, environ)
 
     # -- the first step ------------------------------------------------------------------------
+
+    def _refused(
+        self,
+        environ: Environ,
+        path: str,
+        rule: Rule,
+        key: str,
+        body: RequestBody | None,
+        fields: tuple[object, ...],
+    ) -> Pending:
+        """What memory refuses, by the fields of its Deny: refusals are to be cheap."""
+        found = _new_tuple(Found, (key, "", False, body))
+        return Pending(self, environ, path, rule, found, _new_tuple(Deny, fields))
 
     def _fingerprint(self, text: str) -> bytes:
         """SHA-256 of a credential's bytes, or HMAC-SHA-256 where a secret is set."""

@@ -93,11 +93,8 @@ class Parameter:
         """Its value; None where it is not there."""
         if "%" not in query:
             # Written as it is, once: much quicker than a pattern, and right where nothing is odd.
-            count = query.count(self.name)
-            if count == 0:
-                return None
             head, _, tail = query.partition(self._begins)
-            if count == 1 and tail and (not head or head[-1] == "&"):
+            if tail and (not head or head[-1] == "&") and query.count(self.name) == 1:
                 value = tail.partition("&")[0]
                 if value and "+" not in value:
                     return value
@@ -278,7 +275,7 @@ class _Source(NamedTuple):
         kind, name = location
         if kind == "query":
             parameter = Parameter(name)
-            return cls(location, "QUERY_STRING", "", parameter.quick, parameter.every)
+            return cls(location, "QUERY_STRING", name, parameter.quick, parameter.every)
         if kind == "cookie":
             cookie = Cookie(name)
             return cls(location, "HTTP_COOKIE", name, cookie.quick, cookie.every)

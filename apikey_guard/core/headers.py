@@ -61,20 +61,20 @@ class IdentityHeaders:
             entry = entry.as_environ_text()
         if entry.id is not None:
             environ[id_key] = entry.id
-        else:
-            environ.pop(id_key, None)
+        elif id_key in environ:
+            del environ[id_key]
         if entry.username is not None:
             environ[username_key] = entry.username
-        else:
-            environ.pop(username_key, None)
+        elif username_key in environ:
+            del environ[username_key]
         if entry.custom_id is not None:
             environ[custom_id_key] = entry.custom_id
-        else:
-            environ.pop(custom_id_key, None)
+        elif custom_id_key in environ:
+            del environ[custom_id_key]
         if entry.credential_id is not None:
             environ[credential_id_key] = entry.credential_id
-        else:
-            environ.pop(credential_id_key, None)
+        elif credential_id_key in environ:
+            del environ[credential_id_key]
 
     def set_anonymous(self, environ: MutableMapping[str, Any], username: str | None) -> None:
         """Delete what the request brought along and say that nobody in particular calls."""

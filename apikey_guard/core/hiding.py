@@ -28,6 +28,7 @@ URL_HEADERS = ("Referer", "X-Original-URI", "X-Original-URL", "X-Forwarded-URI",
 _URL_KEYS = ("RAW_URI", "REQUEST_URI", *map(environ_key, URL_HEADERS))
 
 _KINDS_BY_NAME: Final = frozenset({"header", "query", "body"})
+_USUAL_KINDS: Final = ({"header"}, {"header", "query"})
 
 
 def as_hide(given: Hide | Literal[True]) -> Hide:
@@ -81,6 +82,12 @@ class Hiding:
         self._copies = Copies([Parameter(name) for name in names])
         self._cookies = tuple(Cookie(location.name) for location in locations if location.kind == "cookie")
         self._rare = bool(self._authorizations or self._cookies)
+        #: The environ's key for the one header of nearly every request, and the name without which its query
+        #: is of no interest. "" where :meth:`exchange` may have more to do than to write a stand-in there.
+        self.usual_key, self.usual_name = "", ""
+        kinds = {location.kind for location in locations}
+        if kinds in _USUAL_KINDS and len(names) == 1 and self.replaces and not elsewhere:
+            self.usual_key, self.usual_name = self._header_keys[0], names[0]
 
     def hide(self, environ: MutableMapping[str, Any], presented: str = "") -> None:
         """Remove every copy, as the request presents no credential that was verified.

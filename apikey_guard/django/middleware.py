@@ -30,9 +30,6 @@ from apikey_guard.pending import Passage, Pending
 
 logger = logging.getLogger("apikey_guard")
 
-# Of a request that is none of those that were let in.
-_NO_PASSAGE = (None,) * 6
-
 Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
 
@@ -61,13 +58,15 @@ class GuardMiddleware:
         installed = installed_holder() if guard is None else None
         self._holder = installed or GuardHolder(guard)
         _ = self._holder.guard
-        # Another host than the one that was decided about may count for Django.
-        self._told_host = settings.USE_X_FORWARDED_HOST
         self._is_async = iscoroutinefunction(get_response)
+        self.process_view: Callable[..., object] = self._process_view
         if self._is_async:
             markcoroutinefunction(self)
-        # Django would run the plain one in a thread for every request.
-        self.process_view = self._process_view_async if self._is_async else self._process_view
+            # Django would run the plain one in a thread for every request.
+            self.process_view = self._process_view_async
+        elif settings.USE_X_FORWARDED_HOST:
+            # Another host than the one that was decided about counts for Django.
+            self.process_view = self._process_view_anew
 
     @property
     def guard(self) -> Guard:
@@ -77,18 +76,26 @@ class GuardMiddleware:
     def __call__(self, request: GuardedRequest) -> Response:
         if self._is_async:
             return self._respond(request)
-        holder = self._holder
+        # A callable that an object holds is called sooner by a name of its own.
+        holder, get_response = self._holder, self.get_response
         guard = holder.made or holder.guard
-        if holder.reads_body or "scope" in request.__dict__:
+        meta, path, inside = request.META, request.path_info, request.__dict__
+        if holder.reads_body or "scope" in inside:
             begun = self._begin(guard, request)
         else:
-            begun = guard.begin(request.META, request.path_info)
+            begun = guard.begin(meta, path)
         if isinstance(begun, Allow):
-            let_in(request, guard, begun, None)
-            return self.get_response(request)
+            # As let_in(), written out for a request as the server gave it: this runs for every hit.
+            if "scope" in inside or "GET" in inside or "headers" in inside or "COOKIES" in inside:
+                let_in(request, guard, begun, None)
+            else:
+                inside["consumer"] = begun.consumer
+                method, host = meta.get("REQUEST_METHOD"), meta.get("HTTP_HOST")
+                inside["_apikey_guard"] = (guard, begun, None, path, method, host)
+            return get_response(request)
         decision = self._marked(request, begun) or begun.settle()
         refused = self._settled(guard, request, begun, decision)
-        return self.get_response(request) if refused is None else refused
+        return get_response(request) if refused is None else refused
 
     async def _respond(self, request: GuardedRequest) -> HttpResponseBase:
         holder = self._holder
@@ -136,15 +143,23 @@ class GuardMiddleware:
         A middleware behind the guard may have chosen another URLconf since, or changed path or method.
         """
         # As _again(), but for the calls that a hit does not need.
-        _, _, pending, path, method, host = request.__dict__.get("_apikey_guard", _NO_PASSAGE)
+        try:
+            _, _, pending, path, method, host = request._apikey_guard
+        except AttributeError:
+            return self._process_view_anew(request, view)
         if (
             pending is None
             and request.path_info == path
             and request.method == method
             and request.META.get("HTTP_HOST") == host
-            and not self._told_host
         ):
             return None
+        return self._process_view_anew(request, view)
+
+    def _process_view_anew(
+        self, request: GuardedRequest, view: object, *_: object
+    ) -> HttpResponseBase | None:
+        """As :meth:`_process_view`, for any request."""
         pending = self._again(request, view)
         return None if pending is None else settled(request, pending, pending.settle())
 

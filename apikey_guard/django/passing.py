@@ -30,17 +30,12 @@ def let_in(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pend
 
     :param pending: kept where no key opened the way.
     """
-    # As note(), written out: this runs for every hit.
-    meta, inside = request.META, request.__dict__
-    inside["consumer"] = decision.consumer
-    path, method, host = request.path_info, meta.get("REQUEST_METHOD"), meta.get("HTTP_HOST")
-    inside["_apikey_guard"] = (guard, decision, pending, path, method, host)
-    if "headers" in inside or "GET" in inside or "COOKIES" in inside:
-        forget_copies(request)
-    if "scope" in inside:
+    note(request, guard, decision, pending)
+    forget_copies(request)
+    if "scope" in request.__dict__:
         hide_target(request)
         # Modes ``monitor`` and ``off`` leave the request as it is.
-        if CONSUMER in meta:
+        if CONSUMER in request.META:
             _clean_scope(request)
 
 

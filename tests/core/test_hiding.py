@@ -43,6 +43,58 @@ def test_the_quick_way_does_what_the_plain_one_does(header: str, query: str, coo
     assert quick["PATH_INFO"] == f"/apikey={KEY}"
 
 
+USUAL = {
+    "the header alone": {"HTTP_APIKEY": KEY},
+    "an empty query": {"HTTP_APIKEY": KEY, "QUERY_STRING": ""},
+    "a query of something else": {"HTTP_APIKEY": KEY, "QUERY_STRING": "p=2", "RAW_URI": "/v1/items?p=2"},
+    "a query with an escape": {"HTTP_APIKEY": KEY, "QUERY_STRING": "q=a%20b"},
+    "the key in both": {
+        "HTTP_APIKEY": KEY,
+        "QUERY_STRING": f"apikey={KEY}",
+        "RAW_URI": f"/v1/items?apikey={KEY}",
+    },
+    "the key in both, its name encoded": {
+        "HTTP_APIKEY": KEY,
+        "QUERY_STRING": f"%61pikey={KEY}",
+        "RAW_URI": f"/v1/items?%61pikey={KEY}",
+    },
+    "another key in the query": {"HTTP_APIKEY": KEY, "QUERY_STRING": f"apikey={OTHER}"},
+    "the key in the referer": {"HTTP_APIKEY": KEY, "HTTP_REFERER": f"https://h.example/?apikey={KEY}"},
+    "another key in the referer": {"HTTP_APIKEY": KEY, "HTTP_REFERER": f"https://h.example/?apikey={OTHER}"},
+    "blanks around the key": {"HTTP_APIKEY": f" {KEY} "},
+    "a bad key": {"HTTP_APIKEY": OTHER},
+    "an empty header": {"HTTP_APIKEY": ""},
+    "a stand-in, the key in the query": {"HTTP_APIKEY": STANDIN, "QUERY_STRING": f"apikey={KEY}"},
+    "the query alone": {"QUERY_STRING": f"apikey={KEY}", "RAW_URI": f"/v1/items?apikey={KEY}"},
+    "no key": {},
+}
+
+
+@pytest.mark.parametrize("beside", ["nothing", "forged identities"])
+@pytest.mark.parametrize("parts", USUAL.values(), ids=USUAL)
+def test_a_request_with_its_key_in_the_usual_header_is_decided_and_shown_as_any_other(
+    parts: dict[str, str], beside: str
+) -> None:
+    sent = {"REQUEST_METHOD": "GET", "PATH_INFO": "/v1/items", **parts}
+    if beside == "forged identities":
+        forged = ("ID", "USERNAME", "CUSTOM_ID")
+        sent |= {f"HTTP_X_CONSUMER_{name}": "root" for name in forged}
+        sent |= {"HTTP_X_CREDENTIAL_IDENTIFIER": "root", "HTTP_X_ANONYMOUS_CONSUMER": "true"}
+    seen = []
+    usual = ("header:apikey", "query:apikey")
+    # Where there is a third place to look at, nothing is usual.
+    for locations in (usual, (*usual, "cookie:unknown")):
+        with Guard(key_service=FakeKeyService({KEY: Consumer(id="42")}), key_locations=locations) as guard:
+            guard.check({"REQUEST_METHOD": "GET", "HTTP_APIKEY": KEY}, "/v1/items")
+            guard.check({"REQUEST_METHOD": "GET", "HTTP_APIKEY": OTHER}, "/v1/items")
+            environ: dict[str, Any] = dict(sent)
+            decision = guard.check(environ, "/v1/items")
+        said = None if decision.consumer is None else decision.consumer.id
+        shown = {name: value for name, value in environ.items() if isinstance(value, str)}
+        seen.append((type(decision), said, shown))
+    assert seen[0] == seen[1]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
