@@ -8,7 +8,7 @@ from apikey_guard.core.headers import IdentityHeaders
 from apikey_guard.core.model import Allow, Deny
 from apikey_guard.core.standin import BEGINNING, STANDIN_BYTES
 from apikey_guard.environ import CONSUMER, DECISION, Environ
-from apikey_guard.telling import Telling
+from apikey_guard.observe.decisions import Telling
 
 
 class Admission:

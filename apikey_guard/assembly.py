@@ -11,11 +11,11 @@ from apikey_guard.core.decision import Defaults, Policy
 from apikey_guard.core.extraction import Location, environ_key
 from apikey_guard.core.headers import IDENTITY_HEADERS, IdentityHeaders
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
-from apikey_guard.core.origin import OriginSpec
 from apikey_guard.core.peers import Peers
 from apikey_guard.core.routing import Route
 from apikey_guard.core.table import RouteTable
 from apikey_guard.errors import SettingsError
+from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import CalledKeyService, Hook, KeyService
 from apikey_guard.keyservice.loop import OwnLoop
 from apikey_guard.settings import Settings
@@ -23,8 +23,8 @@ from apikey_guard.settings import Settings
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-    from apikey_guard.forwarding import Forwarder, Recheck, Refuse
-    from apikey_guard.origins import OriginClient
+    from apikey_guard.forwarding import OriginClient
+    from apikey_guard.forwarding.forwarder import Forwarder, Recheck, Refuse
 
 
 def open_by_default(settings: Settings) -> str | None:
@@ -50,7 +50,7 @@ def make_key_service(settings: Settings, clock: Clock) -> KeyService:
     if given is not None:
         return called_key_service(given, settings)
     if settings.keys_file is not None:
-        from apikey_guard.keyservice.file import FileKeyService
+        from apikey_guard.keyservice.keyfile.service import FileKeyService
 
         return FileKeyService(settings.keys_file, clock=clock)
     from apikey_guard.keyservice.http import HttpKeyService
@@ -146,8 +146,8 @@ def make_forwarder(
             ["origin: nothing would be left for the app; leave one of them out, or give origins to routes"]
         )
     # Imported here: most guards forward nothing.
-    from apikey_guard.core.hops import Hop
-    from apikey_guard.forwarding import Forwarder, Way
+    from apikey_guard.forwarding.forwarder import Forwarder, Way
+    from apikey_guard.forwarding.outbound import Hop
 
     origins = settings.all_origins()
 
@@ -203,7 +203,7 @@ def _locations(settings: Settings) -> Iterator[Location]:
 def _make_origins(
     specs: Mapping[str, OriginSpec], settings: Settings, clock: Clock
 ) -> Mapping[str, OriginClient]:
-    from apikey_guard.origins.http import Bounds, HttpOrigin
+    from apikey_guard.forwarding.targets import Bounds, HttpOrigin
 
     made: dict[str, OriginClient] = {}
     for name, spec in specs.items():

@@ -6,11 +6,11 @@ import io
 from collections.abc import MutableMapping
 from typing import BinaryIO, Protocol, cast
 
-from apikey_guard.arriving import reader_of
 from apikey_guard.core import body as fields
 from apikey_guard.core.extraction import AMBIGUOUS, Ambiguous, Extractor
 from apikey_guard.core.standin import is_standin
 from apikey_guard.errors import BadRequest, BodyTooLarge
+from apikey_guard.http1.arriving import reader_of
 
 _MOST_DIGITS = 18
 _PIECE = 16_384

@@ -26,7 +26,7 @@ from apikey_guard.core.model import Allow, Consumer, Deny, Freshness
 from apikey_guard.environ import DECISION, UNANSWERED
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings import DEFAULTS, Settings, load_settings
-from apikey_guard.settings_sources import find
+from apikey_guard.settings.sources import find
 from apikey_guard.wsgi import GuardMiddleware
 
 if TYPE_CHECKING:

@@ -36,12 +36,12 @@ from apikey_guard.core.peers import Peers, network_of
 from apikey_guard.core.standin import STRONG_LENGTH
 from apikey_guard.environ import CONSUMER, DECISION, UNANSWERED, Environ
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
+from apikey_guard.observe.decisions import Telling, fault
 from apikey_guard.openapi import security_schemes
 from apikey_guard.pending import NOTHING_FOUND, Found, Pending
 from apikey_guard.rejections import Rejections
 from apikey_guard.settings import Settings, load_settings
-from apikey_guard.telling import Telling, fault
-from apikey_guard.verifier import Verifier
+from apikey_guard.verification import Verifier
 
 #: What is said of a preflight that is answered before the app.
 PREFLIGHT: Final = Deny(Reason.PREFLIGHT)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from apikey_guard.core.dialects import where_to_send
+from apikey_guard.core.dialects.standard import where_to_send
 from apikey_guard.core.extraction import Location
 from apikey_guard.settings import Settings
 

@@ -14,7 +14,7 @@ from apikey_guard.core.model import NO_SCOPES, Allow, Decision, Deny, Reason, Re
 from apikey_guard.core.paths import keeps_its_segments
 from apikey_guard.core.routing import Access
 from apikey_guard.environ import Environ
-from apikey_guard.telling import fault
+from apikey_guard.observe.decisions import fault
 
 if TYPE_CHECKING:
     from apikey_guard.bodies import RequestBody

@@ -17,7 +17,7 @@ from apikey_guard.settings import Settings
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from apikey_guard.forwarding import Refuse
+    from apikey_guard.forwarding.forwarder import Refuse
 
 
 class GuardMiddleware:

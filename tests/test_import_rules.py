@@ -35,7 +35,7 @@ BAD = {
         "from datetime import datetime\nx = datetime.now()",
         "core has no clock",
     ),
-    "core knows a part": ("apikey_guard.core.x", "from apikey_guard.cache import memory", "points up"),
+    "core knows a part": ("apikey_guard.core.x", "from apikey_guard.verification import memory", "points up"),
     "core knows the clock": ("apikey_guard.core.x", "from apikey_guard.clock import Clock", "points up"),
     "core, relative": ("apikey_guard.core.x", "from ..guard import Guard", "points up"),
     "a package, relative": ("apikey_guard.core", "from ..guard import Guard", "points up"),
@@ -46,12 +46,12 @@ BAD = {
     ),
     "errors know nobody": ("apikey_guard.errors", "from apikey_guard.core.model import Deny", "points up"),
     "part to part": (
-        "apikey_guard.cache.memory",
+        "apikey_guard.verification.memory",
         "from apikey_guard.keyservice import KeyService",
         "no other part",
     ),
-    "part to guard": ("apikey_guard.cache.memory", "import apikey_guard.guard", "points up"),
-    "part to settings": ("apikey_guard.cache.memory", "from apikey_guard import settings", "points up"),
+    "part to guard": ("apikey_guard.verification.memory", "import apikey_guard.guard", "points up"),
+    "part to settings": ("apikey_guard.bodies", "from apikey_guard import settings", "points up"),
     "guard to adapter": (
         "apikey_guard.guard",
         "from apikey_guard.wsgi import GuardMiddleware",
@@ -91,10 +91,10 @@ def test_the_checker_sees_what_is_wrong(module: str, source: str, complaint: str
 
 GOOD = {
     "core": ("apikey_guard.core.x", "import re\nfrom werkzeug.http import parse_options_header"),
-    "part": ("apikey_guard.cache.shared", "from apikey_guard.cache.memory import MemoryCache"),
-    "part on the transport": (
-        "apikey_guard.forwarding",
-        "from apikey_guard.transport import Transport\nimport urllib3",
+    "part": ("apikey_guard.keyservice.x", "from apikey_guard.keyservice.http import HttpKeyService"),
+    "part on the ground": (
+        "apikey_guard.forwarding.forwarder",
+        "from apikey_guard.http1.dial import connect\nimport urllib3",
     ),
     "adapter": ("apikey_guard.flask", "import flask\nfrom apikey_guard.guard import Guard"),
     "constants": (

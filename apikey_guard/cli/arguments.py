@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from apikey_guard.cli.console import Console
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings import DEFAULTS, Settings, load_settings
-from apikey_guard.settings_sources import from_text
+from apikey_guard.settings.sources import from_text
 
 Command = Callable[[argparse.Namespace, Console], int]
 Commands = argparse._SubParsersAction  # the only name that the type has

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from apikey_guard.cli.arguments import Commands, ReadSettings, add_command, add_settings, read_settings
-from apikey_guard.cli.asking import ask, made_up_key
-from apikey_guard.cli.console import Console, printable, shortened
-from apikey_guard.cli.findings import (
+from apikey_guard.cli.console import Console, shortened
+from apikey_guard.diagnosis.key_service import ask, made_up_key
+from apikey_guard.diagnosis.origins import about_origins
+from apikey_guard.diagnosis.settings import (
     Finding,
     Level,
     about_files,
@@ -18,7 +19,7 @@ from apikey_guard.cli.findings import (
     about_settings,
     worst_ages,
 )
-from apikey_guard.cli.origins import about_origins
+from apikey_guard.diagnosis.words import printable
 from apikey_guard.errors import KeyFileError, SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings
 

@@ -1,6 +1,7 @@
 """What is written for people: coloured on a terminal, plain text where it is piped or kept.
 
-Nothing that came from elsewhere (names of consumers, paths) is written without :func:`printable`:
+Nothing that came from elsewhere (names of consumers, paths) is written without
+:func:`~apikey_guard.diagnosis.words.printable`:
 a terminal obeys control characters.
 """
 
@@ -132,22 +133,9 @@ class Console:
                 print(_CLEAR_LINE, end="", file=self.err, flush=True)
 
 
-def printable(text: str) -> str:
-    """A text from elsewhere, on one line, with every control character escaped."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-
-
 def shortened(text: str, width: int) -> str:
     """The text, cut to a width."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def milliseconds(seconds: float) -> str:
-    """A short time, for people."""
-    return f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -13,9 +13,10 @@ from typing import Final
 
 from apikey_guard.cli import keys_serve
 from apikey_guard.cli.arguments import Commands, add_command, line_from_stdin
-from apikey_guard.cli.console import Console, printable
-from apikey_guard.keyservice.keyfile import KeyEntry, KeyState
-from apikey_guard.keyservice.keyfile_edit import DEFAULT_PREFIX, create_key, list_keys, revoke_key
+from apikey_guard.cli.console import Console
+from apikey_guard.diagnosis.words import printable
+from apikey_guard.keyservice.keyfile.edit import DEFAULT_PREFIX, create_key, list_keys, revoke_key
+from apikey_guard.keyservice.keyfile.records import KeyEntry, KeyState
 
 _FILE_VARIABLE: Final = "APIKEY_GUARD_KEYS_FILE"
 _DEFAULT_FILE: Final = "keys.toml"

@@ -8,10 +8,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from apikey_guard.cli.arguments import Commands, add_command, port
-from apikey_guard.cli.console import Console, milliseconds, printable, shortened
+from apikey_guard.cli.console import Console, shortened
 from apikey_guard.cli.serving import Server, watched
-from apikey_guard.keyservice.serve import create_app
-from apikey_guard.settings_checks import is_loopback
+from apikey_guard.diagnosis.words import milliseconds, printable
+from apikey_guard.keyservice.keyfile.serve import create_app
+from apikey_guard.settings.checks import is_loopback
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -17,9 +17,10 @@ from apikey_guard.cli.arguments import (
     port,
     read_settings,
 )
-from apikey_guard.cli.console import Console, printable
+from apikey_guard.cli.console import Console
 from apikey_guard.cli.serving import listen, url_of
 from apikey_guard.core.routing import Route
+from apikey_guard.diagnosis.words import printable
 from apikey_guard.errors import ApiKeyGuardError
 from apikey_guard.gateway import Gateway, access_logger, gateway_settings
 from apikey_guard.settings import Settings

@@ -13,9 +13,10 @@ from typing import Final, NamedTuple
 
 from apikey_guard.assembly import make_policy
 from apikey_guard.cli.arguments import Commands, add_command, add_settings, line_from_stdin, read_settings
-from apikey_guard.cli.asking import Asked, ask, fingerprint_of
-from apikey_guard.cli.console import Console, milliseconds, printable
+from apikey_guard.cli.console import Console
 from apikey_guard.core.model import Credential, Verdict
+from apikey_guard.diagnosis.key_service import Asked, ask, fingerprint_of
+from apikey_guard.diagnosis.words import milliseconds, printable
 from apikey_guard.settings import Settings
 
 _VALID, _INVALID, _UNUSABLE, _UNAVAILABLE = range(4)

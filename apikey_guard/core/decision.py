@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from apikey_guard.core.cors import is_preflight, says_more
-from apikey_guard.core.dialects import Wording, wording
+from apikey_guard.core.dialects.standard import Wording, wording
 from apikey_guard.core.extraction import Ambiguous, Conflict, Environ, Extractor, Location
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.hiding import Hide, Hiding, as_hide

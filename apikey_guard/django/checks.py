@@ -43,7 +43,7 @@ from apikey_guard.django.marks import asks_for_a_key
 from apikey_guard.django.middleware import GuardMiddleware
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings import Settings
-from apikey_guard.settings_checks import is_loopback
+from apikey_guard.settings.checks import is_loopback
 
 Configs = Sequence[AppConfig] | None
 

@@ -17,7 +17,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, Permis
 from rest_framework.permissions import BasePermission  # type: ignore[import-untyped]  # no stubs
 from rest_framework.request import Request  # type: ignore[import-untyped]  # no stubs
 
-from apikey_guard.core.dialects import challenges, whole_seconds
+from apikey_guard.core.dialects.standard import challenges, whole_seconds
 from apikey_guard.core.extraction import Location
 from apikey_guard.core.model import Allow, Consumer, Deny, Reason, Rejection
 from apikey_guard.django.guards import installed_guard, installed_holder, own_setting

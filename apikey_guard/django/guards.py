@@ -23,7 +23,7 @@ from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Guard
 from apikey_guard.keyservice import CalledKeyService
 from apikey_guard.settings import Settings, load_settings
-from apikey_guard.settings_sources import HOOKS
+from apikey_guard.settings.sources import HOOKS
 
 SETTING: Final = "APIKEY_GUARD"
 APP_LABEL: Final = "apikey_guard"

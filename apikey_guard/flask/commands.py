@@ -9,7 +9,7 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from apikey_guard.assembly import key_cookies
-from apikey_guard.cli.findings import about_revocation, shown_hiding
+from apikey_guard.diagnosis.settings import about_revocation, shown_hiding
 from apikey_guard.errors import KeyFileError
 from apikey_guard.flask.marks import Views
 from apikey_guard.guard import Guard
@@ -87,7 +87,7 @@ def _ask(settings: Settings) -> None:
     :raises click.ClickException: where it gives no verdict, or lets everybody in.
     """
     # Imported here: no app needs the command line to start.
-    from apikey_guard.cli.asking import ask, made_up_key
+    from apikey_guard.diagnosis.key_service import ask, made_up_key
 
     try:
         well, sentence = ask(settings, made_up_key()).on_made_up_key()

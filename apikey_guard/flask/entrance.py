@@ -22,7 +22,7 @@ from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
 from apikey_guard.environ import CONSUMER, DECISION, Environ
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
-from apikey_guard.forwarding import AIM, Forwarder
+from apikey_guard.forwarding.forwarder import AIM, Forwarder
 from apikey_guard.guard import PASSED, PREFLIGHT, Guard
 from apikey_guard.pending import Passage, Pending, Place
 from apikey_guard.wsgi import refusing, unicode_path

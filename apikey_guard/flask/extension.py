@@ -18,7 +18,7 @@ from apikey_guard.flask.entrance import Entrance
 from apikey_guard.flask.marks import ENTRANCE, OPENS, Mark, checked, name_of, put
 from apikey_guard.guard import Guard
 from apikey_guard.settings import DEFAULTS, load_settings
-from apikey_guard.settings_sources import PREFIX, from_text
+from apikey_guard.settings.sources import PREFIX, from_text
 
 if TYPE_CHECKING:
     from flask import Blueprint

@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
-from apikey_guard.connecting import EXHAUSTED
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.errors import (
     KeyServiceUnavailable,
@@ -22,10 +21,11 @@ from apikey_guard.errors import (
     TransportError,
     VerificationError,
 )
-from apikey_guard.keyservice.caching import shortened
+from apikey_guard.http1.dial import EXHAUSTED
+from apikey_guard.keyservice.cache_control import shortened
 from apikey_guard.keyservice.fields import values
 from apikey_guard.keyservice.protocols import PROTOCOLS, KeyAnswer, KeyProtocol
-from apikey_guard.transport import Transport
+from apikey_guard.keyservice.transport import Transport
 
 log = logging.getLogger(__name__)
 

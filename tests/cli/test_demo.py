@@ -59,7 +59,7 @@ def test_the_tour_fails_when_a_bad_key_is_let_in(tmp_path: Path) -> None:
         "import sys\n"
         "from apikey_guard import Verdict\n"
         "from apikey_guard.cli import main\n"
-        "from apikey_guard.keyservice.file import FileKeyService\n"
+        "from apikey_guard.keyservice.keyfile.service import FileKeyService\n"
         "FileKeyService.verify = lambda self, credential: Verdict(valid=True)\n"
         "sys.exit(main(['demo', '--tour']))\n"
     )

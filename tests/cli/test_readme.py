@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from apikey_guard.core.dialects import STATUS
+from apikey_guard.core.dialects.standard import STATUS
 from apikey_guard.settings import DEFAULTS, SETTING_NAMES, Settings
 
 README = Path(__file__).parents[2] / "README.md"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apikey_guard.core.claims import CLAIMED, CLAIMS, NO_ORDERS, ORDERED, ORDERS, Group, Names
-from apikey_guard.core.http1 import parse_head
+from apikey_guard.http1.parser import parse_head
 
 
 @pytest.mark.parametrize("group", [*CLAIMS, *ORDERS], ids=lambda group: group.why[:30])

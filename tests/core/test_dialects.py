@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from apikey_guard.core.dialects import DIALECTS, whole_seconds, wording
+from apikey_guard.core.dialects.standard import DIALECTS, whole_seconds, wording
 from apikey_guard.core.extraction import Location
 from apikey_guard.core.model import Deny, Reason, Rejection
 

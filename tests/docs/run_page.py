@@ -207,7 +207,7 @@ class Runner:
             process.wait()
 
     def _key_file(self, source: str) -> None:
-        from apikey_guard.keyservice.file import FileKeyService
+        from apikey_guard.keyservice.keyfile.service import FileKeyService
 
         assert tomllib.loads(source), "an empty key file shows nothing"
         path = Path("keys.toml")

@@ -13,9 +13,10 @@ NAMED = re.findall(
     r"`([^`]+)`", (ROOT / "docs" / "design.md").read_text("utf-8").partition("## One request")[0]
 )
 PACKAGE = ROOT / "apikey_guard"
+WINGS = ["core", "settings", "verification", "keyservice", "http1", "forwarding", "observe", "diagnosis"]
 FILES = [
     path.name + ("/" if path.is_dir() else "")
-    for folder in [PACKAGE, PACKAGE / "core"]
+    for folder in [PACKAGE, *(PACKAGE / wing for wing in WINGS)]
     for path in sorted(folder.iterdir())
     if (path.suffix == ".py" and path.name != "__init__.py") or (path / "__init__.py").exists()
 ]

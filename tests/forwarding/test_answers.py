@@ -11,11 +11,11 @@ from wsgiref.types import WSGIEnvironment
 import pytest
 from werkzeug.middleware.lint import LintMiddleware
 
-from tests.core.test_http1 import BAD_FRAMING
 from tests.forwarding.gateway import PEER, Gateway, outcome
 from tests.forwarding.live import ALL_SERVERS, SERVERS, LiveGateway, request
 from tests.harness import Response, parse_response
 from tests.harness.origin import CHUNKED, Exchange, Origin, answer, chunked
+from tests.http1.test_parser import BAD_FRAMING
 
 FAILED = (502, "origin_failed")
 

@@ -7,13 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from apikey_guard.core.hops import Hop
 from apikey_guard.core.peers import Peers
 from apikey_guard.core.table import RouteTable
-from apikey_guard.forwarding import Forwarder, Way
-from apikey_guard.origins import OriginAnswer, OriginClient, OriginRequest
-from apikey_guard.origins.connection import Connection
-from apikey_guard.origins.pool import Pool
+from apikey_guard.forwarding import OriginAnswer, OriginClient, OriginRequest
+from apikey_guard.forwarding.forwarder import Forwarder, Way
+from apikey_guard.forwarding.outbound import Hop
+from apikey_guard.http1.connection import Connection
+from apikey_guard.http1.pool import Pool
 from tests.harness.wire import PATIENCE_SECONDS
 
 

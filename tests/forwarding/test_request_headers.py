@@ -12,9 +12,9 @@ from apikey_guard import Consumer, Route
 from apikey_guard.core.headers import IDENTITY_HEADERS
 from apikey_guard.core.routing import Access
 from apikey_guard.testing import LoopbackKeyService
-from tests.adapters.test_wsgi_a_identity import FORGED
 from tests.forwarding.gateway import GOOD, IDENTITY, PEER, Gateway, asking, carried, site
 from tests.forwarding.live import ALL_SERVERS, SERVERS, LiveGateway, request
+from tests.guard.test_identity import FORGED
 from tests.harness import call
 from tests.harness.origin import Origin, Received, answer
 from tests.harness.watch import find_canary

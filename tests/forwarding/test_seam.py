@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from apikey_guard.core.hops import Hop
 from apikey_guard.core.model import Reason
 from apikey_guard.core.peers import Peers
 from apikey_guard.core.table import RouteTable
 from apikey_guard.errors import OriginAborted, OriginBusy, OriginError, OriginFailed, OriginTimeout
-from apikey_guard.forwarding import ORIGIN, Forwarder, Way
-from apikey_guard.origins import OriginAnswer, OriginRequest
+from apikey_guard.forwarding import OriginAnswer, OriginRequest
+from apikey_guard.forwarding.forwarder import ORIGIN, Forwarder, Way
+from apikey_guard.forwarding.outbound import Hop
 from tests.harness.wsgi import build_environ, call
 
 PIECES = [b"one ", b"two ", b"three"]

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from apikey_guard.errors import OriginBusy
-from apikey_guard.origins.connection import Connection
-from apikey_guard.origins.pool import Pool
+from apikey_guard.http1.connection import Connection
+from apikey_guard.http1.pool import Pool
 from tests.harness.wire import PATIENCE_SECONDS
 
 

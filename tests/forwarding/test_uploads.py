@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from apikey_guard.arriving import reader_of
+from apikey_guard.http1.arriving import reader_of
 from tests.forwarding.gateway import Gateway
 from tests.forwarding.live import LiveGateway, request
 from tests.harness.origin import Exchange, Origin, answer

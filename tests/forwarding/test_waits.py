@@ -12,9 +12,9 @@ from contextlib import suppress
 import pytest
 import trustme
 
-from apikey_guard.core.http1 import MAX_HEAD_BYTES
 from apikey_guard.errors import CallerGone, OriginTimeout
-from apikey_guard.origins.connection import PIECE_BYTES, Connection
+from apikey_guard.http1.connection import PIECE_BYTES, Connection
+from apikey_guard.http1.parser import MAX_HEAD_BYTES
 from tests.forwarding.gateway import Gateway
 from tests.harness.origin import Exchange, Origin, answer
 from tests.harness.wire import PATIENCE_SECONDS

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from apikey_guard.errors import TransportError
+from apikey_guard.keyservice.transport import Answer, Transport
 from apikey_guard.testing import LoopbackCall, LoopbackKeyService
-from apikey_guard.transport import Answer, Transport
 
 SHORT = 0.3
 # What a deadline may be exceeded by, here and in the promise to callers.

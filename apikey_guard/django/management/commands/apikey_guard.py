@@ -9,8 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apikey_guard.cli.asking import ask, made_up_key
-from apikey_guard.cli.findings import about_revocation, shown_hiding
+from apikey_guard.diagnosis.key_service import ask, made_up_key
+from apikey_guard.diagnosis.settings import about_revocation, shown_hiding
 from apikey_guard.django.guards import installed_guard, read_settings
 from apikey_guard.errors import KeyFileError, SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings

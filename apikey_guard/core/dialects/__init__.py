@@ -1,0 +1,1 @@
+"""How refusals look: one file per gateway."""

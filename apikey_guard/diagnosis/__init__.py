@@ -1,0 +1,1 @@
+"""What may be wrong with settings, the key service and origins, for whoever shows it."""

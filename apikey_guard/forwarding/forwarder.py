@@ -1,0 +1,350 @@
+"""The forwarder: a WSGI application that answers with what an origin says.
+
+A request is aimed first, before it is decided about: what cannot be forwarded as it was decided is
+refused then. When it has been allowed, it is sent; the answer goes back as it comes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+
+from werkzeug.http import HTTP_STATUS_CODES
+
+from apikey_guard.core.model import Consumer, Deny, Reason
+from apikey_guard.core.table import Router
+from apikey_guard.environ import CONSUMER, Environ
+from apikey_guard.errors import (
+    BadRequest,
+    CallerGone,
+    LengthRequired,
+    OriginBusy,
+    OriginError,
+    OriginTimeout,
+)
+from apikey_guard.forwarding import OriginAnswer, OriginClient, OriginRequest
+from apikey_guard.forwarding.outbound import Framing, Hop, framing
+from apikey_guard.forwarding.story import caller_host
+from apikey_guard.forwarding.wire_path import has_encoded_slash, literal_path, mount_of, taken_off, wire_path
+from apikey_guard.http1.arriving import Read, reader_of
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger("apikey_guard")
+
+
+#: Where the environ says which origin answered.
+ORIGIN: Final = "apikey_guard.origin"
+#: Where a request carries its aim from before the decision until after it.
+AIM: Final = "apikey_guard.aim"
+
+
+_PIECE_BYTES: Final = 65_536
+_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_QUERY_REFUSED = re.compile(r"[\x00-\x20\x7f#\u0100-\U0010ffff]")
+# Where servers put the caller's connection; it is only watched, never read.
+_CALLER_SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
+
+
+class Way(NamedTuple):
+    """Where the requests of one route go.
+
+    :param origin: the name of an origin, or None: to the app.
+    :param prefix: what is taken off the path, or None.
+    :param preserve_host: whether the caller's ``Host`` is sent on; None is as the origin wants it.
+    :param methods: and ``hosts``: of the route.
+    :param standin: whether the route says itself that its origin gets stand-ins.
+    """
+
+    origin: str | None = None
+    prefix: str | None = None
+    preserve_host: bool | None = None
+    methods: Collection[str] | None = None
+    hosts: Collection[str] | None = None
+    standin: bool = False
+
+
+class Aim(NamedTuple):
+    """Where one request goes.
+
+    :param way: of the route that it matches.
+    :param path: as it will be sent, or None where only the hook can say whether it is.
+    """
+
+    way: Way
+    path: str | None
+
+
+class UpgradeUnsupported(Exception):
+    """The caller wants to speak another protocol on its connection."""
+
+
+class _Rechecked(Exception):
+    """What was allowed for the app is not for the origin that the hook has chosen."""
+
+    def __init__(self, answering: WSGIApplication) -> None:
+        super().__init__()
+        self.answering = answering
+
+
+Refuse = Callable[[Reason, "WSGIEnvironment", "StartResponse"], Iterable[bytes]]
+Recheck = Callable[[Environ], "WSGIApplication | None"]
+
+
+class Forwarder:
+    """Sends what is allowed to its origin.
+
+    :param ways: finds the way for a path.
+    :param make_clients: makes what sends to each origin, by its name; called once in each process.
+    :param hop: writes the headers to send on.
+    :param refuse: answers a request that cannot be forwarded.
+    :param recheck: asked before a request goes to an origin that only the hook has chosen: None, or
+        what answers in its place.
+    :param app: gets the requests that have no origin; None answers them with 404.
+    :param choose_origin: hook ``(environ, consumer)`` -> the name of an origin, or None.
+    :param preserving: names of the origins that get the caller's ``Host``, unless a way says otherwise.
+    :param take_out_standins: takes the stand-in of a key out of a request.
+    """
+
+    def __init__(
+        self,
+        ways: Router[Way],
+        make_clients: Callable[[], Mapping[str, OriginClient]],
+        hop: Hop,
+        *,
+        refuse: Refuse,
+        recheck: Recheck | None = None,
+        app: WSGIApplication | None = None,
+        choose_origin: Callable[[WSGIEnvironment, Consumer | None], str | None] | None = None,
+        preserving: Collection[str] = (),
+        take_out_standins: Callable[[Environ], None] = lambda _: None,
+    ) -> None:
+        self._ways = ways
+        self._make_clients = make_clients
+        self._hop = hop
+        self._refuse = refuse
+        self._recheck = recheck
+        self._app = app
+        self._choose_origin = choose_origin
+        self._preserving = frozenset(preserving)
+        self._take_out_standins = take_out_standins
+        # By process: connections must not be shared with a parent.
+        self._clients: dict[int, Mapping[str, OriginClient]] = {}
+
+    def aim(self, environ: Environ, path: str) -> Aim | None:
+        """Where a request goes; None is the app.
+
+        :param path: decoded, as the guard decides about it.
+        :raises BadRequest: it goes to an origin, but could not be sent as it is decided about.
+        """
+        way = self._ways.match(path, environ)
+        if way.origin is None and self._app is not None:
+            return None if self._choose_origin is None else Aim(way, None)
+        return Aim(way, self._path(environ, way))
+
+    def take_aim(self, environ: Environ, path: str) -> Deny | None:
+        """Note in the environ where a request goes, for :meth:`__call__`; or the Deny, where it cannot.
+
+        :param path: as in :meth:`aim`.
+        """
+        try:
+            environ[AIM] = self.aim(environ, path)
+        except BadRequest:
+            return Deny(Reason.BAD_REQUEST)
+        except Exception as error:  # noqa: BLE001 - the forwarder's own edge: a fault is a 500, never a pass
+            return Deny(_reason_of(error, environ))
+        return None
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Forward a request that was aimed before; the rest goes to the app."""
+        aim: Aim | None = environ.pop(AIM, None)
+        try:
+            answer = None if aim is None else self._send(aim, environ)
+        except CallerGone:
+            raise
+        except _Rechecked as found:
+            return found.answering(environ, start_response)
+        except Exception as error:  # noqa: BLE001 - the forwarder's own edge: nothing was answered yet
+            return self._refuse(_reason_of(error, environ), environ, start_response)
+        if answer is None:
+            if self._app is None:
+                return self._refuse(Reason.NO_ORIGIN, environ, start_response)
+            return self._app(environ, start_response)
+        body = answer.body
+        try:
+            phrase = answer.reason or HTTP_STATUS_CODES.get(answer.status, "Unknown")
+            start_response(f"{answer.status} {phrase}", list(answer.headers))
+        except BaseException:
+            close = getattr(body, "close", None)
+            if close is not None:
+                close()
+            raise
+        return body
+
+    def close(self) -> None:
+        """Close idle connections; what is under way ends by itself."""
+        for client in self._of_this_process().values():
+            client.close()
+
+    # -- one request ---------------------------------------------------------------------------
+
+    def _path(self, environ: Environ, way: Way) -> str:
+        path = wire_path(environ)
+        # Where an encoded slash could lead to another route, two programs disagree about the path: the
+        # origin may take parameters off a segment before it decodes, and then see another one.
+        if has_encoded_slash(path):
+            found = self._ways.matches(literal_path(path), environ)
+            if found is None or any(each is not way for each in found):
+                raise BadRequest("an encoded slash stands where routes part")
+        return path
+
+    def _send(self, aim: Aim, environ: Environ) -> OriginAnswer | None:
+        way = aim.way
+        origin = self._origin(way, environ)
+        if origin is None:
+            return None
+        if aim.path is None and self._recheck is not None:
+            answering = self._recheck(environ)
+            if answering is not None:
+                raise _Rechecked(answering)
+        environ[ORIGIN] = origin
+        if not way.standin:
+            # Decided late: the guard may have taken this for a request to the app.
+            self._take_out_standins(environ)
+        client = self._of_this_process()[origin]
+        path = self._path(environ, way) if aim.path is None else aim.path
+        method = environ["REQUEST_METHOD"]
+        # A tunnel would begin behind the answer to CONNECT, on a connection that is kept for others.
+        if method == "CONNECT" or not _METHOD.fullmatch(method):
+            raise BadRequest("the method is none that can be sent on")
+        upgrade = environ.get("HTTP_UPGRADE")
+        if upgrade is not None and "websocket" in upgrade.lower():
+            raise UpgradeUnsupported
+        frame = framing(environ)
+        prefix = mount_of(environ)
+        if way.prefix is not None:
+            path, taken = taken_off(path, way.prefix)
+            prefix += taken
+        host = None
+        if origin in self._preserving if way.preserve_host is None else way.preserve_host:
+            host = caller_host(environ)
+            if host is None:
+                raise BadRequest("Host is no host")
+        headers = self._hop.header_block(environ, prefix)
+        body: Iterator[bytes] | None = None
+        if frame.length is not None:
+            headers += b"Content-Length: %d\r\n" % frame.length
+        elif frame.chunked:
+            headers += b"Transfer-Encoding: chunked\r\n"
+        if frame.length or frame.chunked:
+            body = _read_ahead(environ["wsgi.input"], frame)
+        return client.send(
+            OriginRequest(method, path, _query(environ), headers, host, body, _caller(environ))
+        )
+
+    def _origin(self, way: Way, environ: Environ) -> str | None:
+        if self._choose_origin is None:
+            return way.origin
+        chosen = self._choose_origin(environ, environ.get(CONSUMER))
+        return way.origin if chosen is None else chosen
+
+    def _of_this_process(self) -> Mapping[str, OriginClient]:
+        pid = os.getpid()
+        known = self._clients
+        clients = known.get(pid)
+        if clients is None:
+            # Two threads may come here at once; the clients of one are then never used.
+            clients = known.setdefault(pid, self._make_clients())
+            self._clients = {pid: clients}
+            for made in [made for maker, made in list(known.items()) if maker != pid]:
+                for client in made.values():
+                    client.abandon()
+        return clients
+
+
+def _reason_of(error: Exception, environ: Environ) -> Reason:
+    match error:
+        case OriginError():
+            logger.info("forwarding failed: %s (origin %s)", error, environ.get(ORIGIN))
+            if isinstance(error, OriginTimeout):
+                return Reason.ORIGIN_TIMEOUT
+            return Reason.ORIGIN_BUSY if isinstance(error, OriginBusy) else Reason.ORIGIN_FAILED
+        case LengthRequired():
+            return Reason.LENGTH_REQUIRED
+        case BadRequest():
+            return Reason.BAD_REQUEST
+        case UpgradeUnsupported():
+            return Reason.UPGRADE_UNSUPPORTED
+    # Its text may hold anything.
+    logger.error("forwarding failed with %s: answered with 500", type(error).__name__)
+    return Reason.INTERNAL_ERROR
+
+
+def _query(environ: Environ) -> str:
+    """The query as it was sent and as hiding left it, with its question mark."""
+    query: str = environ.get("QUERY_STRING", "")
+    if not query:
+        # A bare question mark is part of the target, and only the raw one shows it.
+        raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+        return "?" if raw.endswith("?") else ""
+    if _QUERY_REFUSED.search(query):
+        raise BadRequest("the query has a character that none can have")
+    return "?" + query
+
+
+def _caller(environ: Environ) -> int | None:
+    for key in _CALLER_SOCKETS:
+        connection = environ.get(key)
+        if connection is not None:
+            descriptor: int = connection.fileno()
+            return descriptor if descriptor >= 0 else None
+    return None
+
+
+def _read_ahead(stream: BinaryIO, frame: Framing) -> Iterator[bytes]:
+    """The body in pieces that are framed for the wire.
+
+    The first one is read at once: no connection is held for a caller who has sent nothing yet.
+    """
+    _read_no_further_ahead(stream)
+    read = reader_of(stream)
+    pieces = _chunks(read) if frame.length is None else _pieces(read, frame.length)
+    return chain((next(pieces),), pieces)
+
+
+def _read_no_further_ahead(stream: object) -> None:
+    """Keep gunicorn from reading a MiB of the body ahead, which it would copy for each of our pieces."""
+    reader = getattr(stream, "reader", None)
+    # The reader of chunks has it only by way of its request.
+    unreader: Any = getattr(reader, "unreader", None) or getattr(
+        getattr(reader, "req", None), "unreader", None
+    )
+    if hasattr(unreader, "max_body_chunk"):
+        unreader.max_body_chunk = _PIECE_BYTES
+
+
+def _pieces(read: Read, length: int) -> Iterator[bytes]:
+    while length:
+        piece = _some(read, min(length, _PIECE_BYTES))
+        if not piece:
+            raise BadRequest("the body is shorter than its Content-Length")
+        length -= len(piece)
+        yield piece
+
+
+def _chunks(read: Read) -> Iterator[bytes]:
+    while piece := _some(read, _PIECE_BYTES):
+        yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
+
+
+def _some(read: Read, most: int) -> bytes:
+    try:
+        return read(most)
+    except Exception as error:  # each server has errors of its own for a body that is broken or cut
+        raise BadRequest("the body ended too early") from error

@@ -1,0 +1,1 @@
+"""A local file of hashed keys as the key service."""

@@ -1,0 +1,81 @@
+"""What belongs to one process: its connection to the key service and what is under way."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from apikey_guard.assembly import make_key_service
+from apikey_guard.clock import Clock
+from apikey_guard.core.freshness import Remembered
+from apikey_guard.core.model import Verdict
+from apikey_guard.keyservice import CalledKeyService, KeyService
+from apikey_guard.settings import Settings
+from apikey_guard.verification.breaker import Breaker
+from apikey_guard.verification.inflight import Verifications
+from apikey_guard.verification.memory import MemoryCache
+from apikey_guard.verification.slots import Answer, Verification
+
+
+class Memory(Protocol):
+    """What verifications tell and ask of what is remembered."""
+
+    cache: MemoryCache
+
+    def is_fresh(self, fingerprint: bytes) -> bool:
+        """Whether a verdict is remembered that is not due for refresh."""
+        ...
+
+    def keep(self, fingerprint: bytes, verdict: Verdict, remembered: bool) -> Remembered | None:
+        """What is kept of a verdict, and remembered, too, if it may be."""
+        ...
+
+    def note(self, verification: Verification, answer: Answer) -> None:
+        """How a verification ended."""
+        ...
+
+
+class Process:
+    """The key service of one process, and the verifications that are under way there.
+
+    :param memory: what is remembered, whichever process it was in.
+    """
+
+    def __init__(self, memory: Memory, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._making = threading.Lock()
+        self._key_service: KeyService | None = None
+        # A probe that never reports is given up when its caller has been for some time.
+        self.breaker = Breaker(clock, probe_timeout=2 * settings.validator_timeout)
+        self.verifications = Verifications(
+            verify=lambda credential: self.key_service.verify(credential),
+            known=memory.is_fresh,
+            lately=memory.cache.valid,
+            store=memory.keep,
+            ended=memory.note,
+            concurrency=settings.validator_max_concurrency,
+            timeout=settings.validator_timeout,
+            breaker=self.breaker,
+        )
+
+    @property
+    def key_service(self) -> KeyService:
+        """The key service, made on first use: one that cannot be made is unavailable like any other."""
+        with self._making:
+            if self._key_service is None:
+                self._key_service = make_key_service(self._settings, self._clock)
+            return self._key_service
+
+    @property
+    def hook(self) -> CalledKeyService | None:
+        """The key service of the app's own, if it is one and may be asked by callers themselves."""
+        if self._settings.key_service is None or self._settings.key_service_in_pool:
+            return None
+        made = self.key_service
+        return made if isinstance(made, CalledKeyService) else None
+
+    def close(self) -> None:
+        self.verifications.close()
+        if self._key_service is not None:
+            self._key_service.close()
