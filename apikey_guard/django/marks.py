@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import update_wrapper
+from inspect import getattr_static
+from types import FunctionType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
@@ -59,10 +61,12 @@ def mark_of(view: object) -> Mark | None:
 def asks_for_a_key(view: object) -> bool:
     """Whether a view can be seen to need a key: by a mark, its own or a method's, or by its permissions."""
     kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    # Looked up without running what a class computes when its attributes are read.
     names = dir(kind) if isinstance(kind, type) else ()
-    marks = [mark_of(view), *(_written_on(getattr(kind, name, None)) for name in names)]
-    # Those of a viewset's action are REST framework's to keep, on the method.
-    kept = [kind, *(getattr(getattr(kind, name, None), "kwargs", None) for name in names)]
+    methods = [each for name in names if isinstance(each := getattr_static(kind, name, None), FunctionType)]
+    marks = [mark_of(view), *map(_written_on, methods)]
+    # The permissions of a viewset's action are REST framework's to keep, on the method.
+    kept = [kind, *(getattr(method, "kwargs", None) for method in methods)]
     return any(mark is not None and mark.access == "required" for mark in marks) or any(
         _ask(_classes(holder, which))
         for holder in kept

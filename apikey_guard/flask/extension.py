@@ -15,7 +15,7 @@ from apikey_guard.core.model import NO_SCOPES, Consumer, Decision
 from apikey_guard.environ import CONSUMER, DECISION
 from apikey_guard.flask.commands import make_commands
 from apikey_guard.flask.entrance import Entrance
-from apikey_guard.flask.marks import ENTRANCE, OPENS, Mark, checked, name_of, put
+from apikey_guard.flask.marks import ENTRANCE, Mark, checked, name_of, put
 from apikey_guard.guard import Guard
 from apikey_guard.settings import DEFAULTS, load_settings
 from apikey_guard.settings.sources import PREFIX, from_text
@@ -95,10 +95,6 @@ class ApiKeyGuard:
         """Let in who sends no key; a key that is sent must be valid."""
         put(marked, Mark("optional"))
         return marked
-
-    for opening in (public, optional):
-        setattr(opening, OPENS, True)
-    del opening
 
     def required(self, marked: Marked) -> Marked:
         """Refuse who sends no valid key, whatever a route, the blueprint or ``default_access`` says.

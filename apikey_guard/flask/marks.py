@@ -27,8 +27,6 @@ Target = TypeVar("Target")
 #: Where an app holds what stands before it.
 ENTRANCE: Final = "apikey_guard.entrance"
 _ATTRIBUTE: Final = "_apikey_guard_mark"
-#: On the decorators that open a view, so that they are known where a class lists them.
-OPENS: Final = "_apikey_guard_opens"
 #: The method of a view class that Flask calls.
 CALLED: Final = "dispatch_request"
 # Decorators around one view that are looked through; more are a loop.
@@ -41,10 +39,12 @@ class Mark:
 
     :param access: as in :class:`~apikey_guard.core.routing.Route`.
     :param scopes: all of them are needed; only where access is ``required``.
+    :param finished: whether it was put on a finished view of a class, and not by the class's ``decorators``.
     """
 
     access: Access = "required"
     scopes: frozenset[str] = NO_SCOPES
+    finished: bool = False
 
 
 UNMARKED: Final = Mark()
@@ -64,8 +64,8 @@ def put(target: object, mark: Mark) -> Mark:
         raise TypeError(
             f"{name_of(target)} is marked as {_said(before)} and as {_said(mark)}; keep one of the two"
         )
-    if before is not None:
-        mark = Mark(mark.access, before.scopes | mark.scopes)
+    scopes = mark.scopes if before is None else before.scopes | mark.scopes
+    mark = Mark(mark.access, scopes, hasattr(holder, "view_class"))
     try:
         setattr(holder, _ATTRIBUTE, mark)
     except AttributeError:
@@ -220,8 +220,7 @@ def _view_mark(view: object, kind: type | None) -> Mark | None:
     mark = getattr(view, _ATTRIBUTE, None) or _within(view)
     if kind is None or mark is None or mark.access == "required" or "decorators" in kind.__dict__:
         return mark if isinstance(mark, Mark) else None
-    inherited = any(hasattr(decorator, OPENS) for decorator in getattr(kind, "decorators", ()))
-    return None if inherited else mark
+    return mark if mark.finished else None
 
 
 def _within(view: object) -> Mark | None:

@@ -205,6 +205,43 @@ def test_a16_what_a_class_asks_for_holds_where_its_view_does_not_show_it(
     assert ends(classes, f"/{sight}/{name}", method) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("base", OPEN), ("heir", KEY), ("heir-decorated", KEY), ("heir-opened", OPEN), ("own-decorators", OPEN)],
+)
+def test_a16_what_opens_a_class_by_a_decorator_of_its_own_opens_no_subclass(
+    keys: FakeKeyService, name: str, expected: list[int]
+) -> None:
+    app = Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=keys)
+
+    def opened_and_more(view: Callable[..., Any]) -> Callable[..., Any]:
+        return guard.public(wraps(view)(hidden(view)))
+
+    class Base(MethodView):
+        decorators: ClassVar[list[Any]] = [opened_and_more]
+
+        def get(self) -> str:
+            return "answered"
+
+    class Heir(Base):
+        pass
+
+    class Own(Base):
+        decorators: ClassVar[list[Any]] = [*Base.decorators]
+
+    view = Heir.as_view("heir")
+    views: dict[str, Callable[..., Any]] = {
+        "base": Base.as_view("base"),
+        "heir": view,
+        "heir-decorated": wraps(view)(hidden(view)),
+        "heir-opened": guard.public(Heir.as_view("opened")),
+        "own-decorators": Own.as_view("own"),
+    }
+    app.add_url_rule("/", name, views[name])
+    assert ends(app, "/") == expected
+
+
 def test_a_class_that_flask_cannot_call_cannot_be_marked(keys: FakeKeyService) -> None:
     guard = ApiKeyGuard(Flask(__name__), key_service=keys)
     for mark in (guard.required, guard.public, guard.require_scopes("write")):
