@@ -263,7 +263,7 @@ class Copies:
         elif isinstance(value, dict | list | tuple | set | bytearray):
             if search.in_object(value, environ) is None:
                 del environ[key]
-        elif _is_request_of(value, environ):
+        elif _is_request_of(value, environ, query):
             # It is made anew where it is not found.
             del environ[key]
 
@@ -279,11 +279,13 @@ class Copies:
         return _Search(self, frozenset(known) - {""}, change, special)
 
 
-def _is_request_of(value: object, environ: Mapping[str, Any]) -> bool:
+def _is_request_of(value: object, environ: Mapping[str, Any], query: str) -> bool:
     try:
-        return getattr(value, "environ", None) is environ
+        held = getattr(value, "environ", None)
     except RuntimeError:  # a proxy of some framework's that stands for nothing at the moment
         return False
+    # Whoever handed the request on may have given us a copy of what it was built of.
+    return held is environ or (isinstance(held, dict) and held.get("QUERY_STRING") == query)
 
 
 class _Search:

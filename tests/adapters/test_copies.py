@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 from urllib.parse import quote
@@ -271,7 +272,10 @@ def test_k02_an_object_in_the_environ_keeps_what_is_no_part_of_the_request() -> 
     assert (event["apikey"], event["help"]) == ("of-the-app", "/x?apikey=yours")
 
 
-def test_k02_requests_that_were_built_before_the_guard_are_built_anew() -> None:
+@pytest.mark.parametrize("handed_on", [lambda environ: environ, dict], ids=["as-it-is", "as-a-copy"])
+def test_k02_requests_that_were_built_before_the_guard_are_built_anew(
+    handed_on: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
     from werkzeug.wrappers import Request as Built
 
     shown = []
@@ -286,7 +290,7 @@ def test_k02_requests_that_were_built_before_the_guard_are_built_anew() -> None:
 
     def outside(environ: dict[str, Any], start_response: Any) -> Any:
         assert Built(environ).args["apikey"] == GOOD
-        return guarded(environ, start_response)
+        return guarded(handed_on(environ), start_response)
 
     for _ in range(2):
         assert call(outside, build_environ("/x", query=K), lint=False).status == 200
