@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from apikey_guard.core.model import Consumer, Credential, Verdict
 from apikey_guard.errors import KeyFileError
 from apikey_guard.keyservice import KeyService
-from apikey_guard.keyservice.keyfile.service import FileKeyService
+from apikey_guard.keyservice.keyfile.service import SETTLE_SECONDS, FileKeyService
 from apikey_guard.testing import ManualClock
 
 KEY = "KCANARY-good"
@@ -235,6 +236,51 @@ def test_what_is_half_written_keeps_the_keys_until_it_is_whole(
     in_place(path, WHOLE)
     clock.advance(1)
     assert service.verify(Credential("KCANARY-two")).valid
+
+
+ENDED = {
+    "revoked": "revoked = true",
+    "revoked, with a date": "revoked = 2026-11-01T00:00:00Z",
+    "expired": "expires = 2026-11-23T11:00:00Z",
+    "expires later": "expires = 2026-11-23T12:00:02Z",
+}
+
+
+@pytest.mark.parametrize("line", ENDED.values(), ids=ENDED)
+def test_v11_a_file_cut_before_the_line_that_ends_a_key_makes_it_valid_no_more(
+    path: Path, clock: ManualClock, line: str
+) -> None:
+    whole = block("KCANARY-two", id="c-2") + block(KEY, 'consumer = { id = "42" }', line)
+    cuts = [whole[: at + 1].encode() for at, character in enumerate(whole) if character == "\n"]
+    write(path, whole)
+    service = FileKeyService(path, clock=clock)
+    clock.advance(2)
+    for cut in cuts:
+        in_place(path, cut)
+        for _ in range(3):
+            clock.advance(1)
+            assert not service.verify(Credential(KEY)).valid
+    clock.advance(SETTLE_SECONDS)
+    assert not service.verify(Credential(KEY)).valid  # whole again
+
+
+@pytest.mark.parametrize(
+    ("save", "seconds"),
+    [(write, 1.0), (lambda path, text: in_place(path, text.encode()), SETTLE_SECONDS + 1)],
+    ids=["renamed", "in place"],
+)
+def test_a_key_that_is_to_be_valid_again_is(
+    path: Path, clock: ManualClock, save: Callable[[Path, str], None], seconds: float
+) -> None:
+    write(path, block(KEY, "revoked = true"))
+    service = FileKeyService(path, clock=clock)
+    save(path, block())
+    for step in (1.0, seconds - 1.0):
+        clock.advance(step)
+        valid = service.verify(Credential(KEY)).valid
+    assert valid
+    clock.advance(SETTLE_SECONDS)
+    assert service.verify(Credential(KEY)).valid
 
 
 @pytest.mark.parametrize(

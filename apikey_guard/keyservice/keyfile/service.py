@@ -8,6 +8,7 @@ import os
 import stat
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
@@ -20,12 +21,17 @@ logger = logging.getLogger("apikey_guard")
 # Often enough for a revocation, seldom enough for a file that lies on a network.
 CHECK_SECONDS: Final = 1.0
 
+# Longer than whoever writes a file in place pauses; only a key that is to be valid again waits for it.
+SETTLE_SECONDS: Final = 10.0
+
 # Some 200 000 keys. More belong in a database; and a wrong path must not fill the memory.
 MAX_BYTES: Final = 64 * 1024 * 1024
 
 # Two edits within one tick of mtime differ in size or, written by rename, in inode. ctime also
 # shows a tool that sets mtime back (rsync, cp -p), and a mode that was put right.
 _Signature = tuple[int, int, int, int, int]
+# What of it says which file it is; the rest tells of its writing.
+_FILE: Final = slice(3, 5)
 
 
 class FileKeyService:
@@ -35,6 +41,9 @@ class FileKeyService:
     changed. While it is broken, half written or empty, that is logged at each look, with the line, and
     the keys from before go on serving; the same where the file disappears or cannot be read any more.
     A whole file without a valid key means no keys at once.
+
+    A file that is written in place, and cut at the end of a line, may look whole without the line that
+    ends a key: what was revoked, or had an end, keeps it until nothing was written for ten seconds.
 
     :param path: the key file (:mod:`apikey_guard.keyservice.keyfile.records` describes it).
     :param clock: decides when to look at the file again, and which keys have expired.
@@ -47,11 +56,14 @@ class FileKeyService:
         self._reading = threading.Lock()
         self._pid = os.getpid()
         self._seen: _Signature | None = None
+        self._settles_at: float | None = None
         self._complaint = ""
         self._broken = False
         self._warned = False
         self._next_look = clock.monotonic() + CHECK_SECONDS
         self._entries: Mapping[bytes, KeyEntry] = {}
+        # And those that were there before the file that is being written was cut.
+        self._known: Mapping[bytes, KeyEntry] = {}
         try:
             self._entries = self._read()
         except OSError as error:
@@ -93,7 +105,8 @@ class FileKeyService:
 
     def _read_changes(self) -> None:
         try:
-            if self._broken or _signature(os.stat(self._path)) != self._seen:
+            settles = self._settles_at is not None and self._clock.monotonic() >= self._settles_at
+            if self._broken or settles or _signature(os.stat(self._path)) != self._seen:
                 self._entries = self._read()
                 logger.info("the key file %s has changed: %d keys", self._path, len(self._entries))
             self._complaint = ""
@@ -111,9 +124,10 @@ class FileKeyService:
 
     def _read(self) -> Mapping[bytes, KeyEntry]:
         data, status = read_bytes(self._path)
-        running, self._seen = self._seen is not None, _signature(status)
-        if running:
+        before, self._seen = self._seen, _signature(status)
+        if before is not None:
             self._refuse_half_written(data)
+            self._note_writing(before, self._seen)
         entries = parse(data, path=self._path).entries
         if os.name == "posix" and status.st_mode & 0o077 and not self._warned:
             self._warned = True
@@ -122,7 +136,20 @@ class FileKeyService:
                 self._path,
                 stat.S_IMODE(status.st_mode),
             )
-        return {entry.digest: entry for entry in entries}
+        if self._settles_at is None:
+            self._known = {}
+        found = {entry.digest: _still_ended(entry, self._known.get(entry.digest)) for entry in entries}
+        self._known = {**self._known, **found}
+        return found
+
+    def _note_writing(self, before: _Signature, seen: _Signature) -> None:
+        now = self._clock.monotonic()
+        if seen[_FILE] != before[_FILE]:
+            self._settles_at = None  # renamed: whole
+        elif seen != before:
+            self._settles_at = now + SETTLE_SECONDS
+        elif self._settles_at is not None and now >= self._settles_at:
+            self._settles_at = None
 
     def _refuse_half_written(self, data: bytes) -> None:
         """Written in place, a file is empty first; one that is cut within a line is no key file anyway.
@@ -166,3 +193,10 @@ def cannot(do: str, path: str, error: OSError) -> KeyFileError:
 
 def _signature(status: os.stat_result) -> _Signature:
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
+
+
+def _still_ended(entry: KeyEntry, before: KeyEntry | None) -> KeyEntry:
+    """The entry, with the ends that it had before and has no more."""
+    if before is None:
+        return entry
+    return replace(entry, revoked=entry.revoked or before.revoked, expires=entry.expires or before.expires)
