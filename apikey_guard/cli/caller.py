@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -53,6 +54,13 @@ class CallerSocket(socket.socket):
         if self.owed > 0:
             self.owed = max(self.owed - len(data), 0)
         return data
+
+    @property
+    def takes_answers(self) -> bool:
+        """Whether what is sent goes out, or into a buffer with room; not where nobody reads what is in it."""
+        out = select.poll()
+        out.register(self, select.POLLOUT)
+        return bool(out.poll(0))
 
     def read_ahead(self) -> bytes | None:
         """What is there, None where nothing is, b"" at the end."""

@@ -36,7 +36,8 @@ _BODY = re.compile(
     rb"\r\n(?:content-length[ \t]*:[ \t]*([0-9]{1,18})|transfer-encoding)[^\r]*(?=\r)", re.IGNORECASE
 )
 
-_END: Final = b"\r\n\r\n"
+_BREAKS: Final = b"\r\n"
+_END: Final = _BREAKS + _BREAKS
 _REFUSAL: Final = b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LATE: Final = _REFUSAL % b"408 Request Timeout"
 _TOO_LARGE: Final = _REFUSAL % b"431 Request Header Fields Too Large"
@@ -84,7 +85,7 @@ class Gate:
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
         self._poll.register(self._wake_read, select.POLLIN)
-        self._coming: queue.SimpleQueue[_Awaited | socket.socket] = queue.SimpleQueue()
+        self._coming: queue.SimpleQueue[tuple[_Awaited, int] | socket.socket] = queue.SimpleQueue()
         # By descriptor, in the order in which they come, which is that of their ends.
         self._awaited: dict[int, _Awaited] = {}
         self._lingering: dict[int, tuple[socket.socket, float]] = {}
@@ -101,8 +102,9 @@ class Gate:
         received = bytearray(_held_by(connection))
         awaited = _Awaited(connection, serve, result, received, time.monotonic() + self._patience)
         # Mostly it is there already.
-        if not self._advance(awaited):
-            self._coming.put(awaited)
+        events = self._advance(awaited)
+        if events:
+            self._coming.put((awaited, events))
             self._wake()
         return result
 
@@ -125,34 +127,38 @@ class Gate:
 
     # -- headers -------------------------------------------------------------------------------
 
-    def _advance(self, awaited: _Awaited) -> bool:
-        """Read what is there; whether there is nothing more to wait for."""
+    def _advance(self, awaited: _Awaited) -> int:
+        """Read what is there.
+
+        :returns: the events to wait for, 0 where there is nothing more to wait for.
+        """
         sock, received = awaited.connection.sock, awaited.received
         searched = 0
         while True:
-            # Line breaks before a request line mean nothing (RFC 9112, section 2.2).
-            if received.startswith((b"\r", b"\n")):
-                del received[: len(received) - len(received.lstrip(b"\r\n"))]
-                searched = 0
-            if received.find(_END, searched) >= 0:
+            # Line breaks before a request line mean nothing (RFC 9112, section 2.2), but they count.
+            begun = len(received) - len(received.lstrip(_BREAKS))
+            if received.find(_END, max(begun, searched)) >= 0:
                 break
             if len(received) > _MOST_HEADER_BYTES:
                 sock.say(_TOO_LARGE)
                 _give_up(awaited)
-                return True
+                return 0
             searched = max(len(received) - 3, 0)
             piece = sock.read_ahead()
             if piece is None:
-                return False
+                return select.POLLIN
             if not piece:
                 _give_up(awaited)
-                return True
+                return 0
             received += piece
+        # Who does not read the answers to what he sent before would hold a thread with the next one.
+        if not sock.takes_answers:
+            return select.POLLOUT
         self._begin(awaited)
-        return True
+        return 0
 
     def _begin(self, awaited: _Awaited) -> None:
-        connection, data = awaited.connection, bytes(awaited.received)
+        connection, data = awaited.connection, bytes(awaited.received.lstrip(_BREAKS))
         head = data[: data.find(_END) + len(_END)]
         framing = [match[1] for match in _BODY.finditer(head)]
         sock = connection.sock
@@ -193,7 +199,10 @@ class Gate:
                         os.read(descriptor, 4_096)
                     self._take_in()
                 elif descriptor in self._awaited:
-                    if self._advance(self._awaited[descriptor]):
+                    events = self._advance(self._awaited[descriptor])
+                    if events:
+                        self._poll.modify(descriptor, events)
+                    else:
                         self._forget(descriptor)
                 elif descriptor in self._lingering and not _discard(self._lingering[descriptor][0]):
                     self._end_lingering(descriptor)
@@ -212,13 +221,16 @@ class Gate:
                 self._poll.register(coming, select.POLLIN)
                 if len(self._lingering) > self._most_waiting:
                     self._end_lingering(next(iter(self._lingering)))
-            elif coming.connection.sock.fileno() < 0:
-                _give_up(coming)
-            else:
-                self._awaited[coming.connection.sock.fileno()] = coming
-                self._poll.register(coming.connection.sock, select.POLLIN)
-                if len(self._awaited) > self._most_waiting:
-                    self._end_awaiting(next(iter(self._awaited)))
+                continue
+            awaited, events = coming
+            descriptor = awaited.connection.sock.fileno()
+            if descriptor < 0:
+                _give_up(awaited)
+                continue
+            self._awaited[descriptor] = awaited
+            self._poll.register(descriptor, events)
+            if len(self._awaited) > self._most_waiting:
+                self._end_awaiting(next(iter(self._awaited)))
 
     def _milliseconds(self) -> int | None:
         ends = [end for _, end in list(self._lingering.values())[:1]]
@@ -247,7 +259,7 @@ class Gate:
     def _end_awaiting(self, descriptor: int) -> None:
         awaited = self._awaited[descriptor]
         self._forget(descriptor)
-        if awaited.received:
+        if awaited.received.strip(_BREAKS):
             awaited.connection.sock.say(_TOO_LATE)
         _give_up(awaited)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from types import FrameType
 from typing import Any, Final
@@ -61,8 +62,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # untyped base
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Called by gunicorn in a thread: whether the connection may be used again."""
-        keep = super().handle_request(req, conn)
-        return bool(keep) and _is_read(req.body, conn.sock)
+        keep = bool(super().handle_request(req, conn)) and _is_read(req.body, conn.sock)
+        if keep and conn.sock.ahead:
+            # What was sent behind this request goes where gunicorn looks for it.
+            conn.parser.unreader.buf.seek(0, os.SEEK_END)
+            conn.parser.unreader.buf.write(conn.sock.ahead)
+            conn.sock.ahead = b""
+        return keep
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by gunicorn at SIGTERM."""

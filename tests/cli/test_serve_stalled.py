@@ -238,6 +238,26 @@ def test_d01_a_header_without_end_is_too_large(
     assert rest(connection).startswith(b"HTTP/1.1 431 ")
 
 
+def test_d01_line_breaks_without_end_are_too_large(
+    serve: Callable[..., Serving], held: Callable[..., list[socket.socket]]
+) -> None:
+    serving = serve(*FEW_THREADS)
+    (connection,) = held(serving.port, b"\r\n" * 70_000, 1)
+    assert rest(connection).startswith(b"HTTP/1.1 431 ")
+
+
+def test_d01_who_reads_no_answer_holds_no_thread_with_the_next_request(
+    serve: Callable[..., Serving], held: Callable[..., list[socket.socket]], origin: Origin
+) -> None:
+    origin.behave(lambda exchange: exchange.send(answer(b"x" * 8_000)))
+    serving = serve(*FEW_THREADS)
+    # More answers than lie in any buffer, of which each has room in one that is not full.
+    held(serving.port, b"GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n" * 1_500, 4)
+    for _ in range(1_000):
+        assert serving.get("/healthz", key=None).status == 200
+        assert serving.get("/orders").status == 200
+
+
 def test_who_is_refused_amid_an_upload_can_read_why(
     serve: Callable[..., Serving], held: Callable[..., list[socket.socket]]
 ) -> None:
@@ -268,6 +288,17 @@ def test_requests_sent_together_are_answered_one_after_the_other(
     read_until(connection, b"/c")
     connection.sendall(two[20:])
     assert rest(connection).endswith(b"/b")
+
+
+@pytest.mark.parametrize("length", [1, 2_000, 8_192 - 47, 8_000])
+def test_however_much_is_sent_together_nothing_is_lost(
+    serve: Callable[..., Serving], held: Callable[..., list[socket.socket]], length: int
+) -> None:
+    serving = serve(*FEW_THREADS)
+    start, end = b"GET /%03d HTTP/1.1\r\nHost: a\r\nX-Long: ", b"\r\nConnection: close"
+    requests = [start % number + b"x" * length for number in range(300)]
+    (connection,) = held(serving.port, b"\r\n\r\n".join(requests) + end + b"\r\n\r\n", 1)
+    assert rest(connection).count(b"HTTP/1.1 401 ") == len(requests)
 
 
 def test_sigterm_waits_for_no_header(
