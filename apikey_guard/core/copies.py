@@ -66,18 +66,24 @@ _LONGEST_PLAN: Final = 4096
 _Plan = tuple[tuple[str, ...], "itemgetter[tuple[str, ...]] | None", tuple[str, ...]]
 
 
+def only(key: str, standin: str | None) -> Change:
+    """What puts the stand-in in the place of one key, and takes every other value away."""
+    return lambda value: standin if value == key else None
+
+
 def exchanged(text: str, name: str, key: str, standin: str | None, separator: str) -> str | None:
     """A text in which a pair stands once, exactly as ``name=key``, with the stand-in; None for any other.
 
     :param standin: None is without the pair.
     :param separator: of the pairs; a space may follow it.
     """
-    head, _, tail = text.partition(f"{name}={key}")
+    head, pair, tail = text.partition(f"{name}={key}")
     if (
-        text.count(name) != 1
+        not pair
+        or name in head
+        or name in tail
         or (head and head[-1] != separator and head[-2:] != separator + " ")
         or (tail and tail[0] != separator)
-        or (not tail and not text.endswith(key))
     ):
         return None
     if standin is None:
@@ -97,6 +103,8 @@ class Copies:
         self.names = frozenset(names)
         self._name, self._other_names = (names[0], tuple(names[1:])) if names else ("%", ())
         self._plans: dict[tuple[str, ...], _Plan] = {}
+        # The newest of them: nearly all requests come the same way, and lists are soon compared.
+        self._last: tuple[list[str], _Plan | None] = ([], None)
 
     def may_hold(self, text: str) -> bool:
         """Whether a text may hold one of the names, written plainly or percent-encoded."""
@@ -157,29 +165,29 @@ class Copies:
         name = self._name
         changed = exchanged(query, name, key, standin, "&")
         # A key with a plus sign is written encoded: as it is, it is another one.
-        if (
-            changed is None
-            or self._other_names
-            or "?" in query
-            or "+" in key
-            or self._has_encoded(query, key)
-        ):
+        if changed is None or self._other_names or "?" in query or "+" in key:
+            return False
+        if "%" in query and self._has_encoded(query, key):
             return False
         environ["QUERY_STRING"] = changed
-        plan = self._plans.get(tuple(environ))
+        shape, plan = self._last
+        if shape != [*environ]:
+            plan = self._plans.get(tuple(environ))
         if plan is None or not self._has_no_more(environ, plan):
-            search = self._search(query, lambda value: standin if value == key else None)
+            search = self._search(query, only(key, standin))
             self._change_copies(environ, query, changed, search)
             return True
         # A mark that introduced nothing but the credential goes with it.
         whole, length = "?" + query, len(query) if changed else len(query) + 1
         for target in plan[0]:
             value = environ[target]
-            if value.__class__ is str and value.endswith(whole) and not self._has_pair(value[: -len(query)]):
-                environ[target] = value[:-length] + changed
-            else:
-                search = self._search(query, lambda value: standin if value == key else None)
-                self._change_copy(environ, target, query, changed, search)
+            if value.__class__ is str and value.endswith(whole):
+                head = value[: -len(query)]
+                if not (("=" in head or "%" in head) and self._has_pair(head)):
+                    environ[target] = value[:-length] + changed
+                    continue
+            search = self._search(query, only(key, standin))
+            self._change_copy(environ, target, query, changed, search)
         return True
 
     def _has_no_more(self, environ: Mapping[str, Any], plan: _Plan) -> bool:
@@ -194,10 +202,8 @@ class Copies:
         return "%" not in texts and self._name not in texts
 
     def _has_encoded(self, query: str, key: str) -> bool:
-        """Whether a query may hold the name or the key percent-encoded, in whatever depth."""
-        return "%" in query and (
-            "%25" in query or "%" in key or unquote(query, "latin-1").count(self._name) != 1
-        )
+        """Whether a query with a percent sign may hold the name or the key encoded, in whatever depth."""
+        return "%25" in query or "%" in key or unquote(query, "latin-1").count(self._name) != 1
 
     def _change_copies(
         self, environ: MutableMapping[str, Any], query: str, changed: str, search: _Search
@@ -240,6 +246,7 @@ class Copies:
             if len(self._plans) >= _PLANS:
                 self._plans.clear()
             self._plans[shape] = plan
+            self._last = [*shape], plan
         return plan
 
     def _change_copy(

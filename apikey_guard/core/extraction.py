@@ -94,10 +94,15 @@ class Parameter:
         if "%" not in query:
             # Written as it is, once: much quicker than a pattern, and right where nothing is odd.
             head, _, tail = query.partition(self._begins)
-            if tail and (not head or head[-1] == "&") and query.count(self.name) == 1:
-                value = tail.partition("&")[0]
-                if value and "+" not in value:
-                    return value
+            value, _, rest = tail.partition("&")
+            if (
+                value
+                and (not head or head[-1] == "&")
+                and self.name not in head
+                and self.name not in rest
+                and "+" not in value
+            ):
+                return value
         text = "&" + query
         search = self.pattern(text).search
         match = search(text)

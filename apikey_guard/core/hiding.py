@@ -6,7 +6,7 @@ import re
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Final, Literal
 
-from apikey_guard.core.copies import Change, Copies, exchanged
+from apikey_guard.core.copies import Change, Copies, exchanged, only
 from apikey_guard.core.extraction import (
     BLANKS,
     Authorization,
@@ -120,12 +120,12 @@ class Hiding:
         query = environ.get("QUERY_STRING")
         if query and ("%" in query or name in query or (others and any(other in query for other in others))):
             if not self._copies.exchange_one(environ, query, key, standin):
-                self._change_query(environ, query, lambda value: standin if value == key else None)
+                self._change_query(environ, query, only(key, standin))
         elif "HTTP_REFERER" in environ:
             # Only browsers copy what an earlier request had: the URL of the page that they show.
-            self._change_url(environ, "HTTP_REFERER", lambda value: standin if value == key else None)
+            self._change_url(environ, "HTTP_REFERER", only(key, standin))
         if self._rare and not self._exchange_rare(environ, key, standin):
-            self._change_rare(environ, lambda value: standin if value == key else None)
+            self._change_rare(environ, only(key, standin))
 
     def _exchange_rare(self, environ: MutableMapping[str, Any], key: str, standin: str) -> bool:
         """As :meth:`_change_rare`, for the usual: one place, and the key in it as it is."""
