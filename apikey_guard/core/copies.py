@@ -56,7 +56,7 @@ _SPECIAL_PAIRS: Final = 8
 _DEPTH: Final = 5
 # What follows a key where a text goes on: characters that no key has, or the end of brackets and quotes.
 _GOES_ON: Final = re.compile(r'[,;"\\]')
-_CLOSING: Final = ")]}>'."
+_CLOSING: Final = ")]}>'.:!"
 # What is no part of the request: WSGI's own objects, and what the guard has put there.
 _NOT_THE_REQUEST: Final = ("wsgi.", "apikey_guard.")
 # Bounded, as callers choose names: a MiB at most, in characters of names.
@@ -358,7 +358,9 @@ class _Search:
     def _in_one(self, word: str) -> str:
         if "?" in word or "#" in word:
             return self._in_url(word, self._change, _DEPTH)
-        return self._in_value(word, _DEPTH)
+        # What is encoded in a path stays a part of it; in a parameter it does not.
+        is_url = word.startswith("/") or "://" in word
+        return word if is_url else self._in_value(word, _DEPTH)
 
     def _in_url(self, url: str, change: Change, depth: int) -> str:
         """A URL with its own parameters changed, and the URLs that are values of others."""
@@ -388,7 +390,7 @@ class _Search:
         if _BARE.match(text):
             changed = self._copies.in_query(text, self._change_known)
             return self.in_parameters(changed, depth - 1) if depth else changed
-        if "%" not in text or text.startswith("/") or not depth or not self._copies._has_pair(text):
+        if "%" not in text or not depth or not self._copies._has_pair(text):
             return text
         decoded = unquote(text, "latin-1")
         if decoded == text:

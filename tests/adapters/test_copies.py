@@ -53,6 +53,13 @@ COPIES = {
     "as-a-parameter-encoded": ("Referer", f"https://a.example/in?next={ENCODED}&z=%20", None),
     "as-a-parameter-plain": ("Referer", f"https://a.example/in?next=/x?{K}", None),
     "as-a-parameter-encoded-twice": ("Referer", f"https://a.example/in?next={quote(ENCODED)}", None),
+    # As Django's redirect to the login page writes it.
+    "as-a-parameter-encoded-but-for-slashes": (
+        "Referer",
+        f"https://a.example/in?next={quote(f'/x?{K}')}",
+        None,
+    ),
+    "as-a-parameter-alone": ("X-Next", f"next={quote(f'/x?{K}')}", None),
     "encoded-as-a-whole": ("X-Url", quote(f"https://a.example/?{K}", safe=""), None),
     "name-encoded": ("X-Url", f"/a?%61pi%6Bey={GOOD}", f"/a?%61pi%6Bey={STANDIN}"),
     "in-a-cookie-without-blanks": (
@@ -67,6 +74,8 @@ UNTOUCHED = {
     "another-name": "/a?xapikey=acme&apikeys=acme&apikey[]=acme",
     "in-a-path": "/apikey=acme/acme&apikey=acme/b?x=acme",
     "in-a-path-parameter": "/a;apikey=acme/b,apikey=acme",
+    "encoded-in-a-path": "/a%3Fapikey%3Dacme&b",
+    "encoded-in-a-path-of-a-url": "https://a.example/a%3Fapikey%3Dacme",
     "in-a-host": "https://acme.example/apikey=acme?x=1",
     "a-word": "acme, acme; acme=acme",
     "inside-a-value": "/a?x=xapikey=acme",
