@@ -5,15 +5,18 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from flask import Flask, request
 from werkzeug.local import LocalProxy
 
+from apikey_guard.assembly import called_key_service
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import NO_SCOPES, Consumer, Decision
 from apikey_guard.environ import CONSUMER, DECISION
 from apikey_guard.flask.commands import make_commands
+from apikey_guard.flask.context import InContext
 from apikey_guard.flask.entrance import Entrance
 from apikey_guard.flask.marks import ENTRANCE, Mark, checked, name_of, put
 from apikey_guard.guard import Guard
@@ -73,6 +76,9 @@ class ApiKeyGuard:
             )
         if guard is None:
             settings = load_settings({**self._given, **given}, framework=_config_of(app))
+            if settings.key_service is not None:
+                hook = InContext(app, called_key_service(settings.key_service, settings))
+                settings = replace(settings, key_service=hook)
             guard = Guard(settings, clock=self._clock)
         app.extensions[EXTENSION] = guard
         self._guards.add(guard)
