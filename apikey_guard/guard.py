@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Collection, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Final
 
@@ -355,7 +356,8 @@ class Guard:
                 question, outcome = self._known(rule, settled, environ)
                 decision = None if outcome is None else conclude(question, outcome)
                 if outcome is None:
-                    self._verifier.ask_later(question, self._observe_outcome)
+                    # The request goes on meanwhile, and may change what is its own.
+                    self._verifier.ask_later(question, partial(self._observe_outcome, {**environ}))
             elif rule.extractor.body_names and body_fields.searchable(environ.get("CONTENT_TYPE")):
                 decision = None  # the credential may be in the body, which is not read here
         environ[DECISION] = decision
@@ -363,8 +365,9 @@ class Guard:
             self._telling.tell(decision, environ)
         return PASSED
 
-    def _observe_outcome(self, question: Question, outcome: Outcome) -> None:
-        self._telling.tell(conclude(question, outcome), None)
+    def _observe_outcome(self, environ: Environ, question: Question, outcome: Outcome) -> None:
+        environ[DECISION] = decision = conclude(question, outcome)
+        self._telling.tell(decision, environ)
 
     # -- the third step ------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ Hook = Callable[[Decision, dict[str, Any]], None]
 class Telling:
     """Tells of one guard's decisions.
 
-    :param hook: called with each decision that has a request; what it raises changes nothing.
+    :param hook: called with each decision; what it raises changes nothing.
     """
 
     def __init__(self, hook: Hook | None) -> None:
@@ -28,10 +28,10 @@ class Telling:
         self._counters = Counters()
         self.count_hit, self._count_denied = self._counters.hit, self._counters.denied
 
-    def tell(self, decision: Decision, environ: dict[str, Any] | None) -> None:
+    def tell(self, decision: Decision, environ: dict[str, Any]) -> None:
         """Count a decision, log it if it is a Deny, and call the hook.
 
-        :param environ: of its request; None where the request has ended by now.
+        :param environ: of its request, which may have ended by now.
         """
         if isinstance(decision, Deny):
             self._count_denied[decision.reason]()
@@ -39,8 +39,7 @@ class Telling:
                 _log(decision)
         else:
             self._counters.allowed()
-        if self.hook is not None and environ is not None:
-            self.call_hook(decision, environ)
+        self.call_hook(decision, environ)
 
     def call_hook(self, decision: Decision, environ: dict[str, Any]) -> None:
         """Let the hook watch, where there is one."""
