@@ -380,6 +380,10 @@ def _ends_its_caller(error: BaseException) -> bool:
     """Whether it was thrown into a caller from outside, and is not what the key service said."""
     if isinstance(error, Exception):
         return False
+    # A time-out of a hook's own was closed on its way out, and its timer is gone.
+    timer = getattr(error, "timer", error)
+    if timer is None or type(timer).__module__ == "gevent.timeout":
+        return False
     kinds = type(error).__mro__
     return KeyboardInterrupt in kinds or any(
         kind.__module__.partition(".")[0] in _GREENLETS for kind in kinds

@@ -73,6 +73,14 @@ print(*{repr(each) for each in told}, guard.stats()["breaker_open"], guard.stats
 """
 
 
+def printed(program: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 @pytest.mark.parametrize("when", ["never seen", "valid lately"])
 @pytest.mark.parametrize(
     ("way", "error"),
@@ -82,14 +90,26 @@ print(*{repr(each) for each in told}, guard.stats()["breaker_open"], guard.stats
 def test_c07_a_greenlet_that_is_ended_leaves_its_question_to_the_others(
     way: str, error: str, when: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", UNDER_GEVENT, way, when],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.stdout.strip() == f"('{error}', True, True, True) False 0", done.stderr
+    assert printed(UNDER_GEVENT, way, when) == f"('{error}', True, True, True) False 0"
+
+
+OWN_TIMEOUT = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+from apikey_guard import Guard
+
+def hook(credential):
+    with gevent.Timeout(0.01):
+        gevent.sleep(30)
+
+guard = Guard(key_service=hook)
+print(guard.check({"REQUEST_METHOD": "GET", "HTTP_APIKEY": "KCANARY"}, "/").reason)
+"""
+
+
+def test_c07_a_timeout_of_a_hooks_own_is_a_failure_of_the_hook() -> None:
+    assert printed(OWN_TIMEOUT) == "key_service_unavailable"
 
 
 def test_c07_control_c_in_a_hook_ends_its_caller_alone() -> None:
