@@ -7,9 +7,9 @@ refusal is raised later, inside the request context, where the app's error handl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from blinker import Namespace
 from flask import Flask, request
@@ -20,6 +20,7 @@ from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Question
 from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
 from apikey_guard.environ import CONSUMER, DECISION, Environ
+from apikey_guard.flask.around import Refused, only_by, readable
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
 from apikey_guard.forwarding.forwarder import AIM, Forwarder
@@ -30,14 +31,8 @@ from apikey_guard.wsgi import refusing, unicode_path
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from _typeshed import OptExcInfo
     from flask import Request, Response
     from werkzeug.routing import Rule
-
-    from apikey_guard.core.cors import Cors
-
-    Headers = list[tuple[str, str]]
-    Write = Callable[[bytes], object]
 
 _signals = Namespace()
 
@@ -45,13 +40,6 @@ _signals = Namespace()
 request_allowed: Final = _signals.signal("request-allowed")
 #: Sent in the request context with ``decision``, when a request is refused.
 request_denied: Final = _signals.signal("request-denied")
-
-
-class _Refused(NamedTuple):
-    """A refusal on its way into the request context; the exception itself would keep its frames alive."""
-
-    deny: Deny
-    rejection: Rejection
 
 
 class Entrance:
@@ -69,7 +57,11 @@ class Entrance:
         # Where a request carries what was decided about it: this app's own key, as an app may be
         # called from within another one, with the other one's environ.
         self._key = key = f"apikey_guard.flask.{id(self):x}"
-        begin, behind, settle = guard.begin, app.wsgi_app, self._settle
+        self._arrived = f"{key}.arrived"
+        begin, settle = guard.begin, self._settle
+        self._behind = inside = behind = app.wsgi_app
+        if getattr(behind, "__func__", None) is not Flask.wsgi_app:
+            inside = self._inside
         # Flask's own, whatever was put around it since or overrides it: a refusal reaches nothing else.
         self._render = render = MethodType(Flask.wsgi_app, app)
 
@@ -84,14 +76,14 @@ class Entrance:
                 environ[key] = (guard, begun, None, raw, method, host)
                 return behind(environ, start_response)
             environ[key] = passed = settle(environ, path, begun)
-            return (render if passed.__class__ is _Refused else behind)(environ, start_response)
+            return (render if passed.__class__ is Refused else inside)(environ, start_response)
 
         forwarder = make_forwarder(
-            guard.settings, clock, app=behind, refuse=refusing(guard), recheck=self._at_origin
+            guard.settings, clock, app=inside, refuse=refusing(guard), recheck=self._at_origin
         )
         entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app)
         if guard.cors is not None:
-            entered = self._readable(entered, guard.cors)
+            entered = readable(entered, guard.cors, key)
         app.wsgi_app = entered  # type: ignore[method-assign, assignment]  # as Flask documents it for middleware
         preprocess, enter, arrive = app.preprocess_request, self._enter, self._arrive
 
@@ -121,29 +113,29 @@ class Entrance:
                 passed: Any = request.environ.get(key)
                 if passed is None:
                     request.environ[key] = passed = self._decide(request.environ)
-                if not isinstance(passed, _Refused):
+                if not isinstance(passed, Refused):
                     # It may call the view without that step.
                     passed = self._looked_at(request, passed)
-                return (rendering if isinstance(passed, _Refused) else own_dispatch)(*context)
+                return (rendering if isinstance(passed, Refused) else own_dispatch)(*context)
 
             app.full_dispatch_request = full_dispatch_request  # type: ignore[method-assign]  # as above
 
     # -- around wsgi_app -----------------------------------------------------------------------
 
-    def _readable(self, wsgi_app: WSGIApplication, cors: Cors) -> WSGIApplication:
-        """Lets pages of other origins read refusals, unless a function after the request has said who may."""
+    def _inside(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """What stands inside of the guard; what a mark has opened, Flask alone answers."""
+        passage: Any = environ[self._key]
+        pending = passage[2]
+        if pending is None or pending.marked in {None, "required"}:
+            return self._behind(environ, start_response)
+        arrived: list[bool] = []
+        environ[self._arrived] = arrived
 
-        def readable(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None, /) -> Write:
-                refused = environ.get(self._key)
-                if isinstance(refused, _Refused):
-                    preflight = refused.deny.reason is Reason.PREFLIGHT
-                    headers = [*headers, *cors.added(environ, headers, preflight=preflight)]
-                return start_response(status, headers, exc_info)
+        def instead() -> WSGIApplication | None:
+            decision = self._without_mark(passage)
+            return self._answering(environ, decision) if isinstance(decision, Deny) else None
 
-            return wsgi_app(environ, start)
-
-        return readable
+        return only_by(self._behind, lambda: bool(arrived), instead)(environ, start_response)
 
     def _forwarding(self, forwarder: Forwarder, wsgi_app: WSGIApplication) -> WSGIApplication:
         """The way in where some routes have an origin; Flask renders what is refused there, too."""
@@ -157,7 +149,7 @@ class Entrance:
             late = deny is None and environ[AIM].path is None
             passed = self._decide(environ, marks=late) if deny is None else self._refuse(environ, path, deny)
             environ[self._key] = passed
-            return (self._render if isinstance(passed, _Refused) else forwarder)(environ, start_response)
+            return (self._render if isinstance(passed, Refused) else forwarder)(environ, start_response)
 
         return forwarding
 
@@ -167,23 +159,29 @@ class Entrance:
         The mark of the view that would have answered opens no way there; the scopes that it asks for hold.
         """
         passage: Passage = environ[self._key]
-        path, method = _path(environ), environ["REQUEST_METHOD"]
-        decision: Decision = passage.decision
-        if decision is PASSED:
+        if passage.decision is PASSED:
             return None
-        if passage.pending is not None and passage.pending.marked is not None:
-            place = Place(path, method, environ.get("HTTP_HOST"))
-            decision = passage.pending.again(place, None).settle()
+        decision = self._without_mark(passage)
         if isinstance(decision, Allow):
             rule = self._matched(environ)
-            scopes = None if rule is None else self._views.scopes(rule.endpoint, method.upper())
+            scopes = (
+                None if rule is None else self._views.scopes(rule.endpoint, environ["REQUEST_METHOD"].upper())
+            )
             decision = (self._lacking(environ, decision, scopes) if scopes else None) or decision
-        if not isinstance(decision, Deny):
-            return None
-        self._refuse(environ, path, decision)
+        return self._answering(environ, decision) if isinstance(decision, Deny) else None
+
+    def _without_mark(self, passage: Passage) -> Decision:
+        """What holds for a request that was let in where the mark of its view does not count."""
+        pending = passage.pending
+        if pending is None or pending.marked is None:
+            return passage.decision
+        return pending.again(Place(pending.path, passage.method or "", passage.host), None).settle()
+
+    def _answering(self, environ: Environ, deny: Deny) -> WSGIApplication:
+        self._refuse(environ, _path(environ), deny)
         return self._render
 
-    def _decide(self, environ: Environ, *, marks: bool = True) -> Passage | _Refused:
+    def _decide(self, environ: Environ, *, marks: bool = True) -> Passage | Refused:
         """What becomes of a request.
 
         :param marks: whether the mark of its view counts.
@@ -194,7 +192,7 @@ class Entrance:
 
     def _settle(
         self, environ: Environ, path: str, begun: Allow | Pending, *, marks: bool = True
-    ) -> Passage | _Refused:
+    ) -> Passage | Refused:
         """What becomes of a request that was begun: its view's mark counts, then the key service's answer."""
         guard = self._guard
         method: str = environ.get("REQUEST_METHOD", "")
@@ -210,7 +208,7 @@ class Entrance:
                 return self._refuse(environ, path, PREFLIGHT)
         decision = begun.settle()
         if isinstance(decision, Deny):
-            return _Refused(decision, begun.rejection(readable=False))
+            return Refused(decision, begun.rejection(readable=False))
         return Passage(guard, decision, None if decision.consumer is not None else begun, *place)
 
     def _matched(self, environ: Environ) -> Rule | None:
@@ -225,8 +223,8 @@ class Entrance:
         except Exception:  # noqa: BLE001 - the app's own converters; Flask will meet the same error
             return None
 
-    def _refuse(self, environ: Environ, path: str, deny: Deny) -> _Refused:
-        refused = _Refused(deny, self._guard.reject(deny, environ, path, readable=False))
+    def _refuse(self, environ: Environ, path: str, deny: Deny) -> Refused:
+        refused = Refused(deny, self._guard.reject(deny, environ, path, readable=False))
         environ[self._key] = refused
         return refused
 
@@ -245,7 +243,7 @@ class Entrance:
             if passed is None:
                 # The request came around wsgi_app, and nobody has decided about it yet.
                 environ[self._key] = passed = self._decide(environ)
-            if isinstance(passed, _Refused):
+            if isinstance(passed, Refused):
                 return self._respond(passed, current.url_rule)
         rule, decision = current.url_rule, passed[1]
         # As _looked_at(), but for the call that a hit does not need.
@@ -258,7 +256,7 @@ class Entrance:
             or self._views.scopes(rule.endpoint, passed[4])
         ):
             decision = self._looked_at(current, passed)
-            if isinstance(decision, _Refused):
+            if isinstance(decision, Refused):
                 return self._respond(decision, rule)
         if request_allowed.receivers and environ.get(DECISION) is decision:
             request_allowed.send(self._app, _async_wrapper=self._app.ensure_sync, decision=decision)
@@ -275,8 +273,8 @@ class Entrance:
         ):
             return None
         # What was refused before the view stays refused, whoever caught it.
-        decision = passed if isinstance(passed, _Refused) else self._looked_at(current, passed)
-        return self._respond(decision, rule) if isinstance(decision, _Refused) else None
+        decision = passed if isinstance(passed, Refused) else self._looked_at(current, passed)
+        return self._respond(decision, rule) if isinstance(decision, Refused) else None
 
     def insist(self, scopes: frozenset[str]) -> None:
         """Look at the key of the current request once more: the mark that asks for it may be out of sight.
@@ -285,7 +283,7 @@ class Entrance:
         """
         environ: Environ = request.environ
         passed: Any = environ.get(self._key)
-        if isinstance(passed, _Refused):
+        if isinstance(passed, Refused):
             raise rejected(*passed)  # whoever caught it the first time gets no further
         # A test may have made the context, and nobody has let the request in; or modes refuse nothing.
         if passed is None or passed[1] is PASSED:
@@ -308,10 +306,12 @@ class Entrance:
             request_denied.send(self._app, _async_wrapper=self._app.ensure_sync, decision=deny)
             raise rejected(refused.deny, refused.rejection)
 
-    def _looked_at(self, current: Request, passed: Passage) -> Allow | _Refused:
+    def _looked_at(self, current: Request, passed: Passage) -> Allow | Refused:
         """What holds for a request that was let in, where it stands now and for the view that it has now."""
         environ: Environ = current.environ
         _, decision, pending, path, method, host = passed
+        if pending is not None:
+            environ.get(self._arrived, []).append(True)
         moved = (
             environ.get("PATH_INFO", "") != path
             or current.method != method
@@ -319,7 +319,7 @@ class Entrance:
         )
         if moved or pending is not None:
             looked = self._look_again(current, Passage(*passed), moved=moved)
-            if isinstance(looked, _Refused):
+            if isinstance(looked, Refused):
                 return looked
             decision = looked
         rule = current.url_rule
@@ -340,7 +340,7 @@ class Entrance:
             environ = {**environ, DECISION: decision, CONSUMER: decision.consumer}
         return self._guard.require(environ, scopes)
 
-    def _look_again(self, current: Request, passage: Passage, *, moved: bool) -> Allow | _Refused:
+    def _look_again(self, current: Request, passage: Passage, *, moved: bool) -> Allow | Refused:
         """What holds at the view, where it is not the one, or not the place, that was decided about."""
         environ: Environ = current.environ
         rule = current.url_rule
@@ -357,7 +357,7 @@ class Entrance:
         environ[self._key] = Passage(self._guard, decision, pending, path, place.method, place.host)
         return decision
 
-    def _respond(self, refused: _Refused, rule: Rule | None) -> Response:
+    def _respond(self, refused: Refused, rule: Rule | None) -> Response:
         """The answer to what goes no further, which is never None.
 
         A refusal is what the app's error handlers make of it. A preflight is answered by Flask itself,
