@@ -15,7 +15,7 @@ from apikey_guard.errors import (
 )
 from apikey_guard.guard import Guard
 from apikey_guard.keyservice import KeyService
-from apikey_guard.settings import Settings, load_settings
+from apikey_guard.settings import Settings, SettingsArgs, load_settings
 from apikey_guard.wsgi import GuardMiddleware
 
 __version__ = "0.1.0"
@@ -36,6 +36,7 @@ __all__ = [
     "Rejection",
     "Route",
     "Settings",
+    "SettingsArgs",
     "SettingsError",
     "Verdict",
     "VerificationError",

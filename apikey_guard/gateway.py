@@ -16,8 +16,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 from urllib.parse import quote
 
 from apikey_guard.assembly import open_by_default
@@ -25,7 +24,7 @@ from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import Allow, Consumer, Deny, Freshness
 from apikey_guard.environ import DECISION, UNANSWERED
 from apikey_guard.errors import SettingsError
-from apikey_guard.settings import DEFAULTS, Settings, load_settings
+from apikey_guard.settings import DEFAULTS, Settings, SettingsArgs, load_settings
 from apikey_guard.settings.sources import find
 from apikey_guard.wsgi import GuardMiddleware
 
@@ -62,7 +61,9 @@ _LINE: Final = (
 )
 
 
-def create_app(settings: Settings | None = None, *, clock: Clock = SYSTEM_CLOCK, **given: object) -> Gateway:
+def create_app(
+    settings: Settings | None = None, *, clock: Clock = SYSTEM_CLOCK, **given: Unpack[SettingsArgs]
+) -> Gateway:
     """A gateway: the guard, and behind it the origins of the settings.
 
     :param settings: complete settings; None loads them from ``given``, the environment and the TOML
@@ -71,35 +72,31 @@ def create_app(settings: Settings | None = None, *, clock: Clock = SYSTEM_CLOCK,
     :param given: settings as keyword arguments.
     :raises SettingsError: lists everything that is wrong, a missing origin included.
     """
-    return Gateway(gateway_settings(given) if settings is None else settings, clock=clock)
+    return Gateway(gateway_settings(**given) if settings is None else settings, clock=clock)
 
 
-def gateway_settings(
-    given: Mapping[str, object] = MappingProxyType({}), *, config_file: str | None = None
-) -> Settings:
+def gateway_settings(**given: Unpack[SettingsArgs]) -> Settings:
     """The settings that hold, with an origin among them.
 
     :param given: settings as keyword arguments.
-    :param config_file: a TOML file, as if it were in ``given``.
     :raises SettingsError: lists everything that is wrong.
     """
     try:
-        settings = load_settings(given, config_file=config_file)
+        settings = load_settings(**given)
     except SettingsError as error:
         # Whoever starts one for the first time learns at once that an origin is missing too.
-        missing = not _names_an_origin(given, config_file)
+        missing = not _names_an_origin(given)
         raise SettingsError([*error.problems, *([_NO_ORIGIN] if missing else [])]) from None
     if not _has_origin(settings.origin, settings.choose_origin, settings.routes):
         raise SettingsError([_NO_ORIGIN])
     return settings
 
 
-def _names_an_origin(given: Mapping[str, object], config_file: str | None) -> bool:
+def _names_an_origin(given: Mapping[str, object]) -> bool:
     """Whether one is given, be it right or wrong; also where the file cannot be read, and nobody knows."""
-    named = given if config_file is None else {"config_file": config_file, **given}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were shown when the settings were loaded
-        found = find(DEFAULTS, named, None, os.environ)
+        found = find(DEFAULTS, given, None, os.environ)
     origin, chosen, routes = (found.values.get(name) for name in ("origin", "choose_origin", "routes"))
     return not found.complete or _has_origin(origin, chosen, routes)
 

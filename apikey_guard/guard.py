@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Collection, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Final
+from typing import Final, Unpack
 
 from apikey_guard.admission import Admission
 from apikey_guard.assembly import make_cors, make_identity_headers, make_policy
@@ -41,7 +41,7 @@ from apikey_guard.observe.decisions import Telling, fault
 from apikey_guard.openapi import security_schemes
 from apikey_guard.pending import NOTHING_FOUND, Found, Pending
 from apikey_guard.rejections import Rejections
-from apikey_guard.settings import Settings, load_settings
+from apikey_guard.settings import Settings, SettingsArgs, load_settings
 from apikey_guard.verification import Verifier
 
 #: What is said of a preflight that is answered before the app.
@@ -69,9 +69,9 @@ class Guard:
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, clock: Clock = SYSTEM_CLOCK, **given: object
+        self, settings: Settings | None = None, *, clock: Clock = SYSTEM_CLOCK, **given: Unpack[SettingsArgs]
     ) -> None:
-        self.settings = settings = load_settings(given) if settings is None else settings
+        self.settings = settings = load_settings(**given) if settings is None else settings
         self._clock = clock
         self._monotonic, self._time = clock.monotonic, clock.time
         self._policy = make_policy(settings)

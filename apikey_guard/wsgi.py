@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
@@ -12,7 +12,7 @@ from apikey_guard.environ import Environ
 from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Guard
 from apikey_guard.pending import Pending
-from apikey_guard.settings import Settings
+from apikey_guard.settings import Settings, SettingsArgs
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -47,7 +47,7 @@ class GuardMiddleware:
         guard: Guard | None = None,
         settings: Settings | None = None,
         clock: Clock = SYSTEM_CLOCK,
-        **given: object,
+        **given: Unpack[SettingsArgs],
     ) -> None:
         self.guard = Guard(settings, clock=clock, **given) if guard is None else guard
         self._begin: Callable[[Environ, str], Decision | Pending] = self.guard.begin

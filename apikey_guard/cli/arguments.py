@@ -7,12 +7,12 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol, Unpack, cast
 
 from apikey_guard.cli.console import Console
 from apikey_guard.errors import SettingsError
-from apikey_guard.settings import DEFAULTS, Settings, load_settings
+from apikey_guard.settings import DEFAULTS, Settings, SettingsArgs, load_settings
 from apikey_guard.settings.sources import from_text
 
 Command = Callable[[argparse.Namespace, Console], int]
@@ -22,7 +22,7 @@ Commands = argparse._SubParsersAction  # the only name that the type has
 class Load(Protocol):
     """Loads settings."""
 
-    def __call__(self, given: Mapping[str, object], /, *, config_file: str | None) -> Settings: ...
+    def __call__(self, **given: Unpack[SettingsArgs]) -> Settings: ...
 
 
 # The formatter that keeps line breaks of the examples keeps those of the description too.
@@ -92,10 +92,10 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 def read_settings(options: argparse.Namespace, *, load: Load = load_settings) -> ReadSettings:
     """The settings that hold: ``--set`` over environment over file over default.
 
-    :param load: makes them of what ``--set`` gives, and of the file.
+    :param load: makes them of what ``--set`` and ``--config`` give.
     :raises SettingsError: lists every problem.
     """
-    given: dict[str, object] = {}
+    given: dict[str, object] = {} if options.config is None else {"config_file": options.config}
     problems = []
     for text in options.set:
         name, equals, value = text.partition("=")
@@ -112,7 +112,7 @@ def read_settings(options: argparse.Namespace, *, load: Load = load_settings) ->
     sys.path.append(os.getcwd())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        settings = load(given, config_file=options.config)
+        settings = load(**cast("SettingsArgs", given))
     return ReadSettings(settings, tuple(str(warning.message) for warning in caught))
 
 

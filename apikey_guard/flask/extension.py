@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, Unpack, cast
 
 from flask import Flask, request
 from werkzeug.local import LocalProxy
@@ -20,7 +20,7 @@ from apikey_guard.flask.context import InContext
 from apikey_guard.flask.entrance import Entrance
 from apikey_guard.flask.marks import ENTRANCE, Mark, checked, name_of, put
 from apikey_guard.guard import Guard
-from apikey_guard.settings import DEFAULTS, load_settings
+from apikey_guard.settings import DEFAULTS, SettingsArgs, load_settings
 from apikey_guard.settings.sources import PREFIX, from_text
 
 if TYPE_CHECKING:
@@ -51,14 +51,16 @@ class ApiKeyGuard:
     :raises SettingsError: lists everything that is wrong with the settings.
     """
 
-    def __init__(self, app: Flask | None = None, *, clock: Clock = SYSTEM_CLOCK, **given: object) -> None:
+    def __init__(
+        self, app: Flask | None = None, *, clock: Clock = SYSTEM_CLOCK, **given: Unpack[SettingsArgs]
+    ) -> None:
         self._clock = clock
         self._given = given
         self._guards: weakref.WeakSet[Guard] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
 
-    def init_app(self, app: Flask, *, guard: Guard | None = None, **given: object) -> None:
+    def init_app(self, app: Flask, *, guard: Guard | None = None, **given: Unpack[SettingsArgs]) -> None:
         """Put a guard before an app.
 
         Its settings are the keyword arguments, then ``APIKEY_GUARD_*`` of ``app.config``, then the
@@ -75,7 +77,8 @@ class ApiKeyGuard:
                 f"the app {app.name!r} has a guard already; write ApiKeyGuard(app) or init_app(app), once"
             )
         if guard is None:
-            settings = load_settings({**self._given, **given}, framework=_config_of(app))
+            merged: SettingsArgs = {**self._given, **given}
+            settings = load_settings(framework=_config_of(app), **merged)
             if settings.key_service is not None:
                 hook = InContext(app, called_key_service(settings.key_service, settings))
                 settings = replace(settings, key_service=hook)

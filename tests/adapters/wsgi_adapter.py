@@ -15,7 +15,7 @@ from tests.harness import call, read_body
 class WsgiAdapter:
     def __init__(self, settings: Mapping[str, object]) -> None:
         self._seen: Seen | None = None
-        self._app = GuardMiddleware(self._view, settings=load_settings(settings))
+        self._app = GuardMiddleware(self._view, settings=load_settings(**settings))
 
     def _view(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         self._seen = Seen(

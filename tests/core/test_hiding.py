@@ -178,15 +178,15 @@ def test_what_holds_where_is_told() -> None:
         Route("/both/*", origin="http://127.0.0.1:1", hide_credentials="replace"),
     ]
     given = {"key_service": FakeKeyService(), "routes": routes}
-    assert hiding_of(load_settings(given, environ={})) == {
+    assert hiding_of(load_settings(**given, environ={})) == {
         "all requests": "replace",
         "/origin/*": "remove",
         "POST /shown": False,
     }
     whole = {"key_service": FakeKeyService(), "origin": "http://127.0.0.1:1", "hide_credentials": "replace"}
-    assert hiding_of(load_settings(whole, environ={})) == {"all requests": "remove"}
+    assert hiding_of(load_settings(**whole, environ={})) == {"all requests": "remove"}
     late = {**given, "routes": [], "origins": {"a": "http://127.0.0.1:1"}, "choose_origin": lambda *_: "a"}
-    assert hiding_of(load_settings(late, environ={})) == {
+    assert hiding_of(load_settings(**late, environ={})) == {
         "all requests": "replace",
         "what choose_origin sends to an origin": "remove",
     }

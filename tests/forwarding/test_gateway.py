@@ -144,7 +144,7 @@ def test_an_origin_that_is_wrong_is_not_called_missing_too(given: dict[str, Any]
 
 def test_complete_settings_need_an_origin_as_well() -> None:
     with pytest.raises(SettingsError, match="origin"):
-        create_app(load_settings({"key_service": FakeKeyService({})}))
+        create_app(load_settings(key_service=FakeKeyService({})))
 
 
 # -- health ------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ URL = "https://api.internal"
 
 def problems_of(**given: object) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as caught:
-        load_settings({"key_service": FakeKeyService(), **given}, environ={})
+        load_settings(**{"key_service": FakeKeyService(), **given}, environ={})
     return caught.value.problems
 
 
@@ -60,9 +60,9 @@ GOOD_ORIGINS: list[object] = [
 
 @pytest.mark.parametrize("origin", GOOD_ORIGINS)
 def test_an_origin_that_can_be_used(origin: Any) -> None:
-    load_settings({"key_service": FakeKeyService(), "origin": origin}, environ={})
-    load_settings({"key_service": FakeKeyService(), "routes": [Route("/a/*", origin=origin)]}, environ={})
-    load_settings({"key_service": FakeKeyService(), "origins": {"one": origin}, "origin": "one"}, environ={})
+    load_settings(key_service=FakeKeyService(), origin=origin, environ={})
+    load_settings(key_service=FakeKeyService(), routes=[Route("/a/*", origin=origin)], environ={})
+    load_settings(key_service=FakeKeyService(), origins={"one": origin}, origin="one", environ={})
 
 
 BAD_ORIGINS: dict[str, object] = {
@@ -173,7 +173,7 @@ def test_a_value_that_cannot_be_used(name: str, values: list[object]) -> None:
 
 @pytest.mark.parametrize("networks", [[], ["10.0.0.0/8"], ["10.1.2.3"], ["::1", "fe80::/10"], ["0.0.0.0/0"]])
 def test_networks_that_can_be_trusted(networks: list[str]) -> None:
-    load_settings({"key_service": FakeKeyService(), "trusted_proxies": networks}, environ={})
+    load_settings(key_service=FakeKeyService(), trusted_proxies=networks, environ={})
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,10 @@ def test_each_origin_has_one_name_however_often_it_is_written() -> None:
     one, both = "https://a.internal", ["https://a.internal", "https://b.internal"]
     routes = [Route("/one/*", origin=one), Route("/both/*", origin=both), Route("/again/*", origin=both)]
     settings = load_settings(
-        {"key_service": FakeKeyService(), "origins": {"named": one}, "origin": "named", "routes": routes},
+        key_service=FakeKeyService(),
+        origins={"named": one},
+        origin="named",
+        routes=routes,
         environ={},
     )
     origins = settings.all_origins()

@@ -295,7 +295,7 @@ def test_a_preflight_to_an_origin_is_answered_before_it() -> None:
 )
 def test_all_origins_are_not_for_a_cookie(settings: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=r"cors_origins: '\*' is not for cookie:k"):
-        load_settings({"key_service": FakeKeyService(), "cors_origins": "*", **settings})
+        load_settings(**{"key_service": FakeKeyService(), "cors_origins": "*", **settings})
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_all_origins_are_not_for_a_cookie(settings: dict[str, Any]) -> None:
     ],
 )
 def test_an_origin_is_kept_as_browsers_send_it(given: str, kept: str) -> None:
-    settings = load_settings({"key_service": FakeKeyService(), "cors_origins": [given]})
+    settings = load_settings(key_service=FakeKeyService(), cors_origins=[given])
     assert settings.cors_origins == (kept,)
 
 

@@ -446,9 +446,7 @@ def test_p10_the_longest_path_wins_in_any_order(order: tuple[int, ...]) -> None:
 
 def test_p10_the_same_path_and_method_twice_is_refused_at_start() -> None:
     with pytest.raises(SettingsError, match="twice"):
-        load_settings(
-            {"key_service": FakeKeyService(), "routes": [Route("/a"), Route("/a", access="public")]}
-        )
+        load_settings(key_service=FakeKeyService(), routes=[Route("/a"), Route("/a", access="public")])
 
 
 # -- P-11 -----------------------------------------------------------------------------------------

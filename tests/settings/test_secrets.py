@@ -27,7 +27,7 @@ SECRET_SETTINGS: dict[str, object] = {
 
 
 def test_k01_no_secret_is_shown() -> None:
-    settings = load_settings(SECRET_SETTINGS, environ={})
+    settings = load_settings(**SECRET_SETTINGS, environ={})
     seen = [repr(settings), str(settings), f"{settings}"]
     seen += [settings.shown(name) for name in SETTING_NAMES]
     seen += [repr(getattr(settings, name)) for name in ("validator_headers", "fingerprint_secret")]
@@ -67,7 +67,7 @@ def test_k01_no_secret_is_shown() -> None:
 )
 def test_k01_no_secret_stands_in_an_error(given: dict[str, object]) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings({"validator_url": URL, **given}, environ={})
+        load_settings(**{"validator_url": URL, **given}, environ={})
     assert "SCANARY" not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -84,7 +84,7 @@ def test_k01_no_secret_of_the_environment_stands_in_an_error(text: str) -> None:
 
 
 def test_secrets_stay_secret_as_values() -> None:
-    settings = load_settings(SECRET_SETTINGS, environ={})
+    settings = load_settings(**SECRET_SETTINGS, environ={})
     assert "SCANARY" not in repr(vars_of(settings))
     assert "SCANARY" not in repr(copy.copy(settings))
     with pytest.raises(TypeError):
@@ -104,11 +104,11 @@ def test_a_hook_is_shown_by_its_name() -> None:
         def __repr__(self) -> str:
             return "SCANARY"
 
-    shown = load_settings({"key_service": Service()}, environ={}).shown("key_service")
+    shown = load_settings(key_service=Service(), environ={}).shown("key_service")
     assert shown.endswith(":test_a_hook_is_shown_by_its_name.<locals>.Service")
-    assert load_settings({"key_service": deny_all}, environ={}).shown("key_service").endswith(":deny_all")
+    assert load_settings(key_service=deny_all, environ={}).shown("key_service").endswith(":deny_all")
 
 
 def test_what_is_no_setting_cannot_be_shown() -> None:
     with pytest.raises(KeyError):
-        load_settings({"validator_url": URL}, environ={}).shown("sources")
+        load_settings(validator_url=URL, environ={}).shown("sources")

@@ -13,14 +13,14 @@ import pytest
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.core.routing import Route
 from apikey_guard.errors import SettingsError
-from apikey_guard.settings import DEFAULTS, SETTING_NAMES, UNSET, Settings, load_settings
+from apikey_guard.settings import DEFAULTS, SETTING_NAMES, UNSET, Settings, SettingsArgs, load_settings
 
 URL = "https://keys.example.com/verify"
 
 
 def problems_of(given: Mapping[str, object], **options: object) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as caught:
-        load_settings(given, environ={}, **options)  # type: ignore[arg-type]  # a test's own mapping
+        load_settings(**given, environ={}, **options)  # type: ignore[arg-type]  # a test's own mapping
     return caught.value.problems
 
 
@@ -41,7 +41,8 @@ def load_from(given_in: Mapping[str, float], tmp_path: Path) -> Settings:
     if RANKED[2] in given_in:
         environ["APIKEY_GUARD_CACHE_TTL"] = str(given_in[RANKED[2]])
     return load_settings(
-        {"validator_url": URL, "cache_ttl": given_in.get("keyword", UNSET)},
+        validator_url=URL,
+        cache_ttl=given_in.get("keyword", UNSET),
         framework={"CACHE_TTL": given_in["framework config"]} if "framework config" in given_in else None,
         environ=environ,
     )
@@ -77,20 +78,20 @@ def test_a_source_of_higher_rank_wins(winner: str, loser: str, value: float, tmp
     ids=lambda value: str(value) if isinstance(value, str) else "",
 )
 def test_what_is_given_wins_even_where_it_is_false(name: str, given: object, below: object) -> None:
-    settings = load_settings({"validator_url": URL, name: given}, framework={name: below}, environ={})
+    settings = load_settings(**{"validator_url": URL, name: given}, framework={name: below}, environ={})
     assert getattr(settings, name) == (tuple(given) if isinstance(given, list) else given)
     assert settings.sources[name] == "keyword"
 
 
 def test_unset_is_not_given() -> None:
-    settings = load_settings({"validator_url": URL, "cache_ttl": UNSET, "nonsense": UNSET}, environ={})
+    settings = load_settings(validator_url=URL, cache_ttl=UNSET, nonsense=UNSET, environ={})
     assert settings.cache_ttl == 60.0
     assert settings.sources["cache_ttl"] == "default"
     assert repr(UNSET) == "UNSET"
 
 
 def test_every_setting_says_where_it_came_from() -> None:
-    settings = load_settings({"validator_url": URL}, environ={"APIKEY_GUARD_MODE": "monitor"})
+    settings = load_settings(validator_url=URL, environ={"APIKEY_GUARD_MODE": "monitor"})
     assert tuple(settings.sources) == SETTING_NAMES
     assert settings.sources["validator_url"] == "keyword"
     assert settings.sources["mode"] == "environment APIKEY_GUARD_MODE"
@@ -122,7 +123,9 @@ def test_all_problems_of_all_sources_stand_in_one_error(tmp_path: Path) -> None:
     file.write_text('realm = "a\\"b"\nmod = "enforce"\n\n[[routes]]\npath = "relative"\n')
     with pytest.raises(SettingsError) as caught:
         load_settings(
-            {"validator_timeout": 0, "cahce_ttl": 5, "config_file": file},
+            validator_timeout=0,
+            cahce_ttl=5,
+            config_file=file,
             framework={"KEY_LOCATIONS": ["header:X_Key", "query:apikey", "query:apikey"]},
             environ={"APIKEY_GUARD_CACHE_MAX_ENTRIES": "many"},
         )
@@ -209,7 +212,7 @@ def test_two_parties_from_two_sources_are_named_with_their_places(tmp_path: Path
 
 def test_settings_are_immutable() -> None:
     settings = load_settings(
-        {"validator_url": URL, "key_locations": ["header:a"], "identity_headers": {"id": "X-Me"}}, environ={}
+        validator_url=URL, key_locations=["header:a"], identity_headers={"id": "X-Me"}, environ={}
     )
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.mode = "off"  # type: ignore[misc]  # the point of the test
@@ -222,7 +225,7 @@ def test_settings_are_immutable() -> None:
 def test_what_was_given_can_change_afterwards_without_harm() -> None:
     locations, headers = ["header:a"], {"Authorization": "one"}
     settings = load_settings(
-        {"validator_url": URL, "key_locations": locations, "validator_headers": headers}, environ={}
+        validator_url=URL, key_locations=locations, validator_headers=headers, environ={}
     )
     locations.append("query:b")
     headers["Authorization"] = "two"
@@ -232,7 +235,7 @@ def test_what_was_given_can_change_afterwards_without_harm() -> None:
 
 def test_equality_and_hash_look_at_values_not_at_places() -> None:
     given = {"validator_url": URL, "validator_headers": {"A": "b"}, "identity_headers": {"id": "X-Me"}}
-    keyword = load_settings(given, environ={})
+    keyword = load_settings(**given, environ={})
     framework = load_settings(framework=given, environ={})
     assert keyword == framework
     assert hash(keyword) == hash(framework)
@@ -242,7 +245,7 @@ def test_equality_and_hash_look_at_values_not_at_places() -> None:
 
 def test_a_settings_value_can_be_written_in_the_program_and_is_checked_too() -> None:
     settings = Settings(validator_url=URL, cache_ttl=30)
-    assert settings == load_settings({"validator_url": URL, "cache_ttl": 30}, environ={})
+    assert settings == load_settings(validator_url=URL, cache_ttl=30, environ={})
     assert settings.sources["cache_ttl"] == "keyword"
     assert settings.sources["mode"] == "default"
     with pytest.raises(SettingsError, match="nobody knows the keys") as caught:
@@ -262,7 +265,7 @@ def test_every_setting_has_a_meaning_and_a_default() -> None:
 
 
 def test_s12_secure_defaults() -> None:
-    settings = load_settings({"validator_url": URL}, environ={})
+    settings = load_settings(validator_url=URL, environ={})
     expected = {
         "validator_allow_http": False,
         "validator_ca": None,
@@ -293,17 +296,21 @@ def test_cache_control_counts_for_protocol_status_unless_said_otherwise(
     protocol: str, given: bool | None
 ) -> None:
     settings = load_settings(
-        {"validator_url": URL, "validator_protocol": protocol, "validator_cache_control": given}, environ={}
+        validator_url=URL, validator_protocol=protocol, validator_cache_control=given, environ={}
     )
     assert settings.obeys_cache_control is (protocol == "status" if given is None else given)
 
 
 def test_other_identity_headers_leave_the_rest_as_they_are() -> None:
     given = {"validator_url": URL, "identity_headers": {"id": "X-My-ID"}}
-    names = load_settings(given, environ={}).identity_header_names
+    names = load_settings(**given, environ={}).identity_header_names
     assert names is not None
     assert (names["id"], names["username"]) == ("X-My-ID", "X-Consumer-Username")
-    assert load_settings({**given, "identity_headers": False}, environ={}).identity_header_names is None
+    assert load_settings(**{**given, "identity_headers": False}, environ={}).identity_header_names is None
     assert (
-        len(load_settings({**given, "identity_headers": True}, environ={}).identity_header_names or ()) == 5
+        len(load_settings(**{**given, "identity_headers": True}, environ={}).identity_header_names or ()) == 5
     )
+
+
+def test_the_typed_keywords_are_the_settings() -> None:
+    assert tuple(SettingsArgs.__annotations__) == SETTING_NAMES

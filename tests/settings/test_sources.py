@@ -21,7 +21,7 @@ URL = "https://keys.example.com/verify"
 def from_environment(**values: str) -> Settings:
     environ = {f"APIKEY_GUARD_{name.upper()}": text for name, text in values.items()}
     party = {} if {"validator_url", "keys_file", "key_service"} & values.keys() else {"validator_url": URL}
-    return load_settings(party, environ=environ)
+    return load_settings(**party, environ=environ)
 
 
 A_INTERNAL = OriginTarget("https", "a.internal", 443)
@@ -184,7 +184,7 @@ def test_unknown_names_in_the_environment_are_one_warning_and_no_error() -> None
     assert "APIKEY_GUARD_mode" in text
     assert "SCANARY" not in text
     assert warning.filename == __file__
-    assert settings == load_settings({"validator_url": URL}, environ={})
+    assert settings == load_settings(validator_url=URL, environ={})
 
 
 FULL = """
@@ -240,15 +240,14 @@ def test_a_file_may_hold_every_kind_of_setting(tmp_path: Path) -> None:
         assert settings.sources[name] == f"file {file}, line {line}"
 
 
-@pytest.mark.parametrize("source", ["keyword", "parameter", "framework config", "environment"])
+@pytest.mark.parametrize("source", ["keyword", "framework config", "environment"])
 def test_the_file_may_be_named_in_every_source(source: str, tmp_path: Path) -> None:
     file = tmp_path / "guard.toml"
     file.write_bytes(b"\xef\xbb\xbf" + FULL.encode())
     settings = load_settings(
-        {"config_file": file} if source == "keyword" else {},
+        **{"config_file": file} if source == "keyword" else {},
         framework={"CONFIG_FILE": str(file)} if source == "framework config" else None,
         environ={"APIKEY_GUARD_CONFIG_FILE": str(file)} if source == "environment" else {},
-        config_file=file if source == "parameter" else None,
     )
     assert settings.cache_ttl == 30.5
 
@@ -280,7 +279,7 @@ def test_a_broken_file_is_named_with_the_line(content: str | bytes, says: str, t
 
 def test_a_broken_file_does_not_hide_other_problems(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings({"mode": "on", "modus": 1}, config_file=tmp_path / "absent.toml", environ={})
+        load_settings(mode="on", modus=1, config_file=tmp_path / "absent.toml", environ={})
     starts = [problem.partition(":")[0] for problem in caught.value.problems]
     assert starts == ["modus", f"file {tmp_path / 'absent.toml'}", "mode"]
     assert "does not exist" in caught.value.problems[1]
@@ -305,7 +304,7 @@ def test_a_problem_in_the_file_is_named_with_the_line(content: str, problem: str
     file = tmp_path / "guard.toml"
     file.write_text(content)
     with pytest.raises(SettingsError) as caught:
-        load_settings({"validator_url": URL}, config_file=file, environ={})
+        load_settings(validator_url=URL, config_file=file, environ={})
     assert caught.value.problems == (problem.format(file=file),)
 
 
@@ -321,7 +320,7 @@ def test_a_hook_may_be_named_by_its_dotted_path(
     file = tmp_path / "guard.toml"
     file.write_text(f'key_service = "{dotted}"\n' if source == "file" else "")
     settings = load_settings(
-        {"key_service": dotted} if source == "keyword" else {},
+        **{"key_service": dotted} if source == "keyword" else {},
         framework={"KEY_SERVICE": dotted} if source == "framework config" else None,
         environ={"APIKEY_GUARD_KEY_SERVICE": dotted} if source == "environment" else {},
         config_file=file,
@@ -335,10 +334,10 @@ def test_a_hook_whose_module_fails_shows_its_own_error(
     (tmp_path / "hooks_that_fail.py").write_text("raise RuntimeError('mine')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(RuntimeError, match="mine"):
-        load_settings({"key_service": "hooks_that_fail:verify"}, environ={})
+        load_settings(key_service="hooks_that_fail:verify", environ={})
 
 
 def test_settings_can_be_changed_by_copy() -> None:
-    settings = load_settings({"validator_url": URL}, environ={})
+    settings = load_settings(validator_url=URL, environ={})
     changed = dataclasses.replace(settings, cache_ttl=1, negative_ttl=1)
     assert (changed.cache_ttl, settings.cache_ttl) == (1.0, 60.0)

@@ -20,7 +20,7 @@ URL = "https://keys.example.com/verify"
 
 def load(**given: object) -> Settings:
     party = {} if {"validator_url", "keys_file", "key_service"} & given.keys() else {"validator_url": URL}
-    return load_settings({**party, **given}, environ={})
+    return load_settings(**{**party, **given}, environ={})
 
 
 def problems_of(**given: object) -> tuple[str, ...]:
@@ -121,7 +121,7 @@ BAD = [
 def test_d09_a_bad_value_is_one_problem_with_the_name_of_the_setting(name: str, value: object) -> None:
     party = {"validator_url": URL} if name not in {"keys_file", "key_service"} else {}
     with pytest.raises(SettingsError) as caught:
-        load_settings({**party, name: value}, environ={})
+        load_settings(**{**party, name: value}, environ={})
     (problem,) = caught.value.problems
     assert problem.startswith(f"{name}: ")
     assert len(problem) < 300

@@ -66,8 +66,8 @@ gateway: WSGIApplication = create_app(
     choose_origin=lambda environ, consumer: "reports" if consumer and "beta" in consumer.scopes else None,
 )
 gateway_of_settings: WSGIApplication = create_app(
-    load_settings({"keys_file": "keys.toml", "origin": "https://api.internal"})
+    load_settings(keys_file="keys.toml", origin="https://api.internal")
 )
 own_keys: WSGIApplication = GuardMiddleware(plain_app, key_service=from_our_database)
 
-assert_type(load_settings({"validator_url": "https://keys.example.com/verify"}), Settings)
+assert_type(load_settings(validator_url="https://keys.example.com/verify"), Settings)

@@ -158,16 +158,14 @@ class Stage:
     def _gateway_settings(self) -> Settings:
         first, second = ORIGINS
         return load_settings(
-            {
-                "validator_url": self.validator_url,
-                # Nothing has to grow old there while one watches.
-                "cache_ttl": max(self._cache_ttl, _GATEWAY_TTL),
-                "on_decision": _keep,
-                "origins": {name: server.url for name, server in self._origins.items()},
-                "origin": first,
-                "routes": [Route(f"/v2/{second}/*", origin=second, strip_prefix=True)],
-            },
             environ={},
+            validator_url=self.validator_url,
+            # Nothing has to grow old there while one watches.
+            cache_ttl=max(self._cache_ttl, _GATEWAY_TTL),
+            on_decision=_keep,
+            origins={name: server.url for name, server in self._origins.items()},
+            origin=first,
+            routes=[Route(f"/v2/{second}/*", origin=second, strip_prefix=True)],
         )
 
     def _counted(self, app: WSGIApplication) -> WSGIApplication:
