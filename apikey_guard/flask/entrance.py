@@ -23,6 +23,7 @@ from apikey_guard.environ import CONSUMER, DECISION, Environ
 from apikey_guard.flask.around import Refused, only_by, readable
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
+from apikey_guard.flask.shown import show_anew
 from apikey_guard.forwarding.forwarder import AIM, Forwarder
 from apikey_guard.guard import PASSED, PREFLIGHT, Guard
 from apikey_guard.pending import Passage, Pending, Place
@@ -300,6 +301,7 @@ class Entrance:
             elif decision.consumer is not None:
                 environ[self._key] = Passage(*passed)._replace(decision=decision, pending=None)
                 allowed = decision
+                show_anew(request._get_current_object())  # type: ignore[attr-defined]  # as above
         deny = deny or self._lacking(environ, allowed, scopes)
         if deny is not None:
             refused = self._refuse(environ, path, deny)
@@ -352,6 +354,7 @@ class Entrance:
         decision = anew.settle()
         if isinstance(decision, Deny):
             return self._refuse(environ, place.path, decision)
+        show_anew(current)
         path = environ.get("PATH_INFO", "")
         pending = None if decision.consumer is not None else anew
         environ[self._key] = Passage(self._guard, decision, pending, path, place.method, place.host)

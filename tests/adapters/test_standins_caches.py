@@ -21,6 +21,7 @@ from django.views.decorators.cache import cache_page
 from django.views.decorators.vary import vary_on_cookie, vary_on_headers
 from flask import Flask, request
 
+from apikey_guard.core.standin import BEGINNING
 from apikey_guard.django import public
 from apikey_guard.flask import ApiKeyGuard, current_consumer
 from tests.adapters.django_adapter import GUARD, configure
@@ -285,3 +286,38 @@ def test_a_view_that_asks_for_a_key_where_all_is_open_tells_callers_apart(
         assert answers("/inside", where) == ["200 a", "200 b"] * 2
         assert answers("/outside", where) == ["200 a", "200 b"] * 2
         assert Client().get("/outside").status_code == 401
+
+
+@every_place
+@pytest.mark.parametrize("read_before", [False, True], ids=["first-read-in-it", "read-before-it"])
+def test_a_function_of_flask_that_asks_for_a_key_where_all_is_open_tells_callers_apart(
+    where: str, read_before: bool
+) -> None:
+    caching = pytest.importorskip("flask_caching")
+    app = Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=keys(), key_locations=LOCATIONS, default_access="public")
+    kept = caching.Cache(app, config={"CACHE_TYPE": "SimpleCache"})
+
+    def look() -> None:
+        for name in ("values", "cookies", "authorization", "url"):
+            getattr(request, name)  # what Werkzeug has read once it keeps
+
+    if read_before:
+        app.before_request(look)
+
+    def sent(*_: object, **__: object) -> str:
+        return f"{SENT[where]()} {request.url} {request.full_path} {request.values} {request.authorization}"
+
+    @guard.required
+    @kept.cached(make_cache_key=sent)
+    def invoices() -> str:
+        return str(current_consumer.username)
+
+    app.add_url_rule("/", view_func=lambda: invoices(), endpoint="invoices")
+    assert flask_answers(app, where, A, B, A, B) == ["200 a", "200 b"] * 2
+    assert app.test_client().get("/").status_code == 401
+    if where == "query":
+        with app.test_client() as shown:
+            shown.get("/", query_string=f"apikey={A}")
+            assert request.args["apikey"].startswith(BEGINNING)
+            assert request.args["apikey"] in request.url
