@@ -314,7 +314,7 @@ def _unexpected(status: int, *, in_json: bool = False) -> KeyServiceUnavailable:
 
 
 def _not_json() -> KeyServiceUnavailable:
-    return KeyServiceUnavailable("content", "the answer is not JSON")
+    return KeyServiceUnavailable("content", "its Content-Type is not JSON")
 
 
 def _check_echo(document: Mapping[str, object], credential: Credential) -> None:
