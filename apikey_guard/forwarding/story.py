@@ -180,7 +180,7 @@ def _agree(elements: Sequence[Mapping[str, str]], *, scheme: str, host: str) -> 
     if not elements:
         return False
     known_host, known_scheme = elements[0].get("host"), elements[0].get("proto")
-    return (not known_host or _bare(known_host) == _bare(host)) and (
+    return (not known_host or _place(known_host, scheme) == _place(host, scheme)) and (
         not known_scheme or known_scheme.lower() == scheme.lower()
     )
 
@@ -189,9 +189,10 @@ def _plain(node: str) -> str:
     return str(address_of(node) or node.lower())
 
 
-def _bare(host: str) -> str:
+def _place(host: str, scheme: str) -> tuple[str, str]:
+    """Name and port of a host; both "" for an odd one."""
     match = _HOST.fullmatch(host)
-    return "" if match is None else match[1].lower()
+    return ("", "") if match is None else (match[1].lower(), _port(host, scheme))
 
 
 def _element(node: str, scheme: str, host: str) -> str:

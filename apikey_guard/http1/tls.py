@@ -103,7 +103,8 @@ def tls_context(ca: str | None, client_cert: str | tuple[str, str] | None = None
     if client_cert is not None:
         certificate, key = (client_cert, None) if isinstance(client_cert, str) else client_cert
         try:
-            context.load_cert_chain(certificate, key)
+            # Without one, a key that is encrypted would ask for it on the terminal, and wait.
+            context.load_cert_chain(certificate, key, password="")
         except OSError as error:
             raise _unreadable("the client certificate", error) from None
     return context

@@ -72,7 +72,9 @@ class Settings:
     )
     validator_client_cert: str | tuple[str, str] | None = field(
         default=None,
-        metadata={"help": "Client certificate for the key service: one file, or certificate and key."},
+        metadata={
+            "help": "Client certificate for the key service: one file, or certificate and unencrypted key."
+        },
     )
     # Explicit only: HTTPS_PROXY in the environment is not obeyed.
     validator_proxy: str | None = field(

@@ -208,6 +208,28 @@ def test_what_a_trusted_peer_says_is_completed_from_what_it_says(
             'for=203.0.113.9;host="a.example";proto=http',
             id="another host in Forwarded",
         ),
+        pytest.param(
+            {
+                "X-Forwarded-Proto": "https",
+                "X-Forwarded-Host": "a.example",
+                "Forwarded": 'for=203.0.113.9;host="a.example:8443"',
+            },
+            "203.0.113.9",
+            "203.0.113.9",
+            'for=203.0.113.9;host="a.example";proto=https',
+            id="another port in Forwarded",
+        ),
+        pytest.param(
+            {
+                "X-Forwarded-Proto": "https",
+                "X-Forwarded-Port": "8443",
+                "Forwarded": "for=203.0.113.9;host=a.example",
+            },
+            "203.0.113.9",
+            "203.0.113.9",
+            'for=203.0.113.9;host="a.example:8443";proto=https',
+            id="no port in Forwarded and one beside it",
+        ),
     ],
 )
 def test_what_contradicts_is_told_anew(

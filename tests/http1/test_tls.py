@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from apikey_guard.errors import TransportError
 from apikey_guard.http1.tls import CHECK_SECONDS, TlsFiles
@@ -132,6 +138,22 @@ def test_v13_a_client_certificate_is_read_again(
         clock.advance(CHECK_SECONDS)
         assert outcome(transport, service.url) == "200"
         transport.close()
+
+
+def test_an_encrypted_key_is_a_fault_and_not_asked_about_on_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    leaf = NEW.issue_cert("gateway.internal")
+    certificate, key = tmp_path / "client.pem", tmp_path / "client.key"
+    leaf.cert_chain_pems[0].write_to_path(str(certificate))
+    key.write_bytes(
+        load_pem_private_key(leaf.private_key_pem.bytes(), None).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"pass")
+        )
+    )
+    with pytest.raises(TransportError, match="the client certificate cannot be read"):
+        TlsFiles(None, (str(certificate), str(key))).context()
+    assert capfd.readouterr().err == ""
 
 
 def test_v13_authorities_of_an_origin_are_read_again(bundle: Path) -> None:
