@@ -16,7 +16,8 @@ from apikey_guard.core.routing import Route
 from apikey_guard.core.table import RouteTable
 from apikey_guard.errors import SettingsError
 from apikey_guard.forwarding.spec import OriginSpec
-from apikey_guard.keyservice import CalledKeyService, Hook, KeyService
+from apikey_guard.keyservice import Hook, KeyService
+from apikey_guard.keyservice.called import CalledKeyService
 from apikey_guard.keyservice.loop import OwnLoop
 from apikey_guard.settings import Settings
 

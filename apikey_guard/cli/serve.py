@@ -22,7 +22,8 @@ from apikey_guard.cli.serving import listen, url_of
 from apikey_guard.core.routing import Route
 from apikey_guard.diagnosis.words import printable
 from apikey_guard.errors import ApiKeyGuardError
-from apikey_guard.gateway import Gateway, access_logger, gateway_settings
+from apikey_guard.gateway import Gateway, gateway_settings
+from apikey_guard.observe.access_log import access_logger
 from apikey_guard.settings import Settings
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from apikey_guard.core.hiding import URL_HEADERS
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Guard
-from apikey_guard.keyservice import CalledKeyService
+from apikey_guard.keyservice.called import CalledKeyService
 from apikey_guard.settings import Settings, load_settings
 from apikey_guard.settings.sources import HOOKS
 

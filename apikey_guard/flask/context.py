@@ -8,7 +8,7 @@ from functools import partial
 from flask import Flask, current_app, has_app_context
 
 from apikey_guard.core.model import Credential, Verdict
-from apikey_guard.keyservice import CalledKeyService
+from apikey_guard.keyservice.called import CalledKeyService
 
 
 class InContext:

@@ -17,7 +17,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from apikey_guard.core.model import Consumer, Deny, Reason
 from apikey_guard.core.table import Router
-from apikey_guard.environ import CONSUMER, Environ
+from apikey_guard.environ import CONSUMER, ORIGIN, Environ
 from apikey_guard.errors import (
     BadRequest,
     CallerGone,
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("apikey_guard")
 
 
-#: Where the environ says which origin answered.
-ORIGIN: Final = "apikey_guard.origin"
 #: Where a request carries its aim from before the decision until after it.
 AIM: Final = "apikey_guard.aim"
 

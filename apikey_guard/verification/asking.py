@@ -9,7 +9,8 @@ from apikey_guard.assembly import make_key_service
 from apikey_guard.clock import Clock
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.model import Verdict
-from apikey_guard.keyservice import CalledKeyService, KeyService
+from apikey_guard.keyservice import KeyService
+from apikey_guard.keyservice.called import CalledKeyService
 from apikey_guard.settings import Settings
 from apikey_guard.verification.breaker import Breaker
 from apikey_guard.verification.inflight import Verifications

@@ -9,9 +9,10 @@ import pytest
 from apikey_guard.core.model import Reason
 from apikey_guard.core.peers import Peers
 from apikey_guard.core.table import RouteTable
+from apikey_guard.environ import ORIGIN
 from apikey_guard.errors import OriginAborted, OriginBusy, OriginError, OriginFailed, OriginTimeout
 from apikey_guard.forwarding import OriginAnswer, OriginRequest
-from apikey_guard.forwarding.forwarder import ORIGIN, Forwarder, Way
+from apikey_guard.forwarding.forwarder import Forwarder, Way
 from apikey_guard.forwarding.outbound import Hop
 from tests.harness.wsgi import build_environ, call
 
