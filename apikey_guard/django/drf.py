@@ -36,7 +36,8 @@ class ConsumerUser:
     """Stands in ``request.user`` for a consumer where the project names no hook of its own.
 
     :param consumer: who calls.
-    :param pk: stable per consumer, for throttles.
+    :param pk: stable per consumer; ``id`` is this, and ``pk`` has a word before it, as throttles count by
+        it and would take a user of Django's with the same number for the same caller.
     """
 
     is_authenticated: ClassVar[bool] = True
@@ -47,7 +48,7 @@ class ConsumerUser:
 
     def __init__(self, consumer: Consumer, pk: str) -> None:
         self.consumer = consumer
-        self.pk = self.id = pk
+        self.id, self.pk = pk, f"consumer:{pk}"
         self.username = consumer.username or pk
 
     def get_username(self) -> str:

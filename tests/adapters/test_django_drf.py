@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ pytest.importorskip("rest_framework")
 from tests.adapters import django_adapter
 
 from django.apps import apps  # isort: skip
+from django.core.cache import cache
 from django.test import Client
 from django.test.utils import override_settings
 from django.urls import path
@@ -19,6 +21,7 @@ from django.utils.module_loading import import_string
 from rest_framework.permissions import BasePermission, IsAuthenticated  # type: ignore[import-untyped]
 from rest_framework.response import Response  # type: ignore[import-untyped]
 from rest_framework.test import APIClient, APIRequestFactory, force_authenticate  # type: ignore[import-untyped]
+from rest_framework.throttling import UserRateThrottle  # type: ignore[import-untyped]
 from rest_framework.views import APIView  # type: ignore[import-untyped]
 
 from apikey_guard import Consumer
@@ -87,12 +90,21 @@ class Combined(Things):
         return self.get(request)
 
 
+class Once(UserRateThrottle):  # type: ignore[misc]  # untyped base
+    rate = "1/day"
+
+
+class Throttled(Things):
+    throttle_classes = [Once]  # noqa: RUF012
+
+
 class Urls:
     urlpatterns = [  # noqa: RUF012
         path("things/", Things.as_view()),
         path("scoped/", Scoped.as_view()),
         path("fixed/", Fixed.as_view()),
         path("asking/", Asking.as_view()),
+        path("throttled/", Throttled.as_view()),
         *(path(f"{name}/", Combined.as_view(chosen=each)) for name, (each, *_) in COMBINED.items()),
     ]
 
@@ -165,6 +177,17 @@ def test_openapi_describes_the_locations() -> None:
     assert {"type": "apiKey", "in": "header", "name": "apikey"}.items() <= scheme.get_security_definition(
         None
     )[0].items()
+
+
+def test_throttles_count_a_consumer_and_a_user_with_its_number_apart(keys: FakeKeyService) -> None:
+    cache.clear()
+    keys.add("KCANARY-other", Consumer(id="7"))
+    user = APIClient()
+    user.force_authenticate(user=SimpleNamespace(is_authenticated=True, pk=42), token=Consumer(id="1"))
+    clients = [user, *(APIClient(headers={"apikey": key}) for key in (KEY, "KCANARY-other"))]
+    with override_settings(MIDDLEWARE=[django_adapter.GUARD]):
+        answers = [[client.get("/throttled/").status_code for client in clients] for _ in range(2)]
+    assert answers == [[200, 200, 200], [429, 429, 429]]
 
 
 @BEHIND
