@@ -357,7 +357,8 @@ class Guard:
                 decision = None if outcome is None else conclude(question, outcome)
                 if outcome is None:
                     # The request goes on meanwhile, and may change what is its own.
-                    self._verifier.ask_later(question, partial(self._observe_outcome, {**environ}))
+                    shown = {**environ} if self._telling.hook else {}
+                    self._verifier.ask_later(question, partial(self._observe_outcome, shown))
             elif rule.extractor.body_names and body_fields.searchable(environ.get("CONTENT_TYPE")):
                 decision = None  # the credential may be in the body, which is not read here
         environ[DECISION] = decision

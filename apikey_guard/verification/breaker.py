@@ -117,11 +117,12 @@ class Breaker:
     def _connected(self, cause: str) -> None:
         """What became of a key that nobody knows says nothing but that the key service was connected to.
 
-        That is an end where nothing else was wrong. Keys on which it hangs, sent without a pause, would
-        otherwise be every probe there is. An ``error`` is ours, or a hook's: nobody was asked.
+        That is an end where nothing else was wrong lately. Keys on which it hangs, sent without a pause,
+        would otherwise be every probe there is. An ``error`` is ours, or a hook's: nobody was asked.
         """
         with self._lock:
             self._probes[False] = 0.0
+            self._forget_long_ago()
             causes = {*self._causes_before.values(), *self._causes.values(), ""}
             if self._open_until is not None and cause != "error" and causes <= _NEVER_CONNECTED:
                 self._close()
@@ -137,6 +138,12 @@ class Breaker:
         return len(causes) >= _MINIMUM_VOLUME and failures >= len(causes) * _FAILURE_RATE
 
     def _note(self, fingerprint: bytes, cause: str) -> None:
+        self._forget_long_ago()
+        if len(self._causes) >= _MOST_KEYS:
+            del self._causes[next(iter(self._causes))]
+        self._causes[fingerprint] = cause
+
+    def _forget_long_ago(self) -> None:
         now = self._clock.monotonic()
         if now - self._window_start >= 2 * _WINDOW:
             self._causes_before, self._causes = {}, {}
@@ -144,6 +151,3 @@ class Breaker:
         elif now - self._window_start >= _WINDOW:
             self._causes_before, self._causes = self._causes, {}
             self._window_start = now
-        if len(self._causes) >= _MOST_KEYS:
-            del self._causes[next(iter(self._causes))]
-        self._causes[fingerprint] = cause

@@ -119,22 +119,23 @@ def test_half_open_what_became_of_a_key_that_nobody_knows_decides_nothing(
 
 
 @pytest.mark.parametrize(
-    ("opened_by", "cause", "closes"),
+    ("opened_by", "cause", "seconds", "closes"),
     [
-        pytest.param("connect", "timeout", True, id="refused, then it hangs on a key"),
-        pytest.param("dns", "status", True, id="not found, then it stumbles on a key"),
-        pytest.param("tls", "reset", True, id="no TLS, then it cuts the answer about a key"),
-        pytest.param("connect", "connect", False, id="still refused"),
-        pytest.param("connect", "error", False, id="a key that could not be sent"),
-        pytest.param("status", "status", False, id="it stumbled on keys that were valid lately"),
-        pytest.param("timeout", "timeout", False, id="it hung on keys that were valid lately"),
+        pytest.param("connect", "timeout", LONGEST, True, id="refused, then it hangs on a key"),
+        pytest.param("dns", "status", LONGEST, True, id="not found, then it stumbles on a key"),
+        pytest.param("tls", "reset", LONGEST, True, id="no TLS, then it cuts the answer about a key"),
+        pytest.param("connect", "connect", LONGEST, False, id="still refused"),
+        pytest.param("connect", "error", LONGEST, False, id="a key that could not be sent"),
+        pytest.param("status", "status", LONGEST, False, id="it stumbled on keys that were valid lately"),
+        pytest.param("timeout", "timeout", LONGEST, False, id="it hung on keys that were valid lately"),
+        pytest.param("status", "status", 21, True, id="it stumbled on them long ago"),
     ],
 )
 def test_half_open_a_connection_is_an_end_where_nothing_else_was_wrong(
-    breaker: Breaker, clock: ManualClock, opened_by: str, cause: str, closes: bool
+    breaker: Breaker, clock: ManualClock, opened_by: str, cause: str, seconds: float, closes: bool
 ) -> None:
     play(breaker, "-" * 10, cause=opened_by)
-    clock.advance(LONGEST)
+    clock.advance(seconds)
     assert breaker.admits(known=False)
     breaker.failed(b"made up", cause, known=False)
     assert breaker.is_open is not closes
