@@ -182,13 +182,15 @@ class Pending:
 
     # -- later, further in -----------------------------------------------------------------------
 
-    def again(self, place: Place, access: Access | None) -> Pending:
+    def again(self, place: Place, access: Access | None, *, body_is_read: bool = False) -> Pending:
         """The same request at another place, or before another view, with what it presented at first.
 
         :param place: where it stands now.
         :param access: the mark of the view that is called now, or None.
+        :param body_is_read: by the app, so that no key can be found in it any more.
         """
-        anew = _resumed(self._guard, self._environ, place, self._found)
+        found = self._found._replace(in_body=True) if body_is_read else self._found
+        anew = _resumed(self._guard, self._environ, place, found)
         anew.relax(access)
         return anew
 
@@ -208,19 +210,28 @@ class Passage(NamedTuple):
     method: str | None
     host: str | None
 
-    def again(self, environ: Environ, place: Place, access: Access | None, *, moved: bool) -> Pending | None:
+    def again(
+        self,
+        environ: Environ,
+        place: Place,
+        access: Access | None,
+        *,
+        moved: bool,
+        body_is_read: bool = False,
+    ) -> Pending | None:
         """What must be decided before the view is called; None where all is as it was.
 
         :param place: where the request stands now.
         :param access: the mark of the view that is called, or None.
         :param moved: whether that is another place than at first.
+        :param body_is_read: as in :meth:`Pending.again`.
         """
         pending = self.pending
         if pending is None:
             return _resumed_with_key(self.guard, environ, place, self.decision) if moved else None
         if not moved and (access == pending.marked or not pending.may_be_marked):
             return None
-        return pending.again(place, access)
+        return pending.again(place, access, body_is_read=body_is_read)
 
 
 def _is_fault(said: Decision | Question) -> bool:

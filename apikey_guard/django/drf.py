@@ -22,7 +22,7 @@ from apikey_guard.core.extraction import Location
 from apikey_guard.core.model import Allow, Consumer, Deny, Reason, Rejection
 from apikey_guard.django.guards import installed_guard, installed_holder, own_setting
 from apikey_guard.django.passing import asked_for, forget, lacking, let_in, note, passage_of, place_of, show
-from apikey_guard.django.request import DjangoBody, GuardedRequest
+from apikey_guard.django.request import DjangoBody, GuardedRequest, body_is_read
 from apikey_guard.environ import CONSUMER, DECISION
 from apikey_guard.guard import Guard
 from apikey_guard.pending import Pending
@@ -125,7 +125,7 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped
             # Where the default is to need no key, this class asks about the one that was sent.
             if pending is None or not pending.may_be_marked or not pending.is_by_default:
                 return None
-            return pending.again(place_of(request), "optional")
+            return pending.again(place_of(request), "optional", body_is_read=body_is_read(request))
         if DECISION in meta:
             return None
         guard, holder = installed_guard(), installed_holder()

@@ -9,7 +9,14 @@ from django.http import HttpRequest
 from apikey_guard.core.model import Allow, Consumer, Decision, Deny
 from apikey_guard.core.routing import Access
 from apikey_guard.django.guards import GuardHolder
-from apikey_guard.django.request import GuardedRequest, clean_scope, forget_copies, hide_target, show_target
+from apikey_guard.django.request import (
+    GuardedRequest,
+    body_is_read,
+    clean_scope,
+    forget_copies,
+    hide_target,
+    show_target,
+)
 from apikey_guard.django.responses import RejectionResponse
 from apikey_guard.environ import CONSUMER, DECISION
 from apikey_guard.guard import Guard
@@ -95,7 +102,7 @@ def again(request: GuardedRequest, passage: Passage, access: Access | None) -> P
     """
     place = place_of(request)
     moved = place != (passage.path, passage.method, passage.host)
-    return passage.again(request.META, place, access, moved=moved)
+    return passage.again(request.META, place, access, moved=moved, body_is_read=body_is_read(request))
 
 
 def settled(request: GuardedRequest, pending: Pending, decision: Decision) -> RejectionResponse | None:
@@ -118,7 +125,7 @@ def asked_for(request: HttpRequest) -> Pending | None:
     pending = passage.pending
     if pending is None or not pending.may_be_marked:
         return None
-    return pending.again(place_of(request), "required")
+    return pending.again(place_of(request), "required", body_is_read=body_is_read(request))
 
 
 def lacking(request: HttpRequest, scopes: frozenset[str]) -> Deny | None:

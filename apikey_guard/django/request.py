@@ -133,6 +133,12 @@ class DjangoBody:
             request._stream = limited  # type: ignore[assignment]  # as WSGIRequest itself does
 
 
+def body_is_read(request: HttpRequest) -> bool:
+    """Whether somebody has read the body and kept what it meant only, as ``request.POST`` does of uploads."""
+    inside = request.__dict__
+    return "_body" not in inside and bool(inside.get("_read_started"))
+
+
 def show_target(request: HttpRequest) -> None:
     """Put into ``META`` what the guard must see of an ASGI request and Django leaves out.
 

@@ -23,7 +23,7 @@ from apikey_guard.environ import CONSUMER, DECISION, Environ
 from apikey_guard.flask.around import Refused, only_by, readable
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
-from apikey_guard.flask.shown import show_anew
+from apikey_guard.flask.shown import body_is_read, show_anew
 from apikey_guard.forwarding.forwarder import AIM, Forwarder
 from apikey_guard.guard import PASSED, PREFLIGHT, Guard
 from apikey_guard.pending import Passage, Pending, Place
@@ -282,7 +282,8 @@ class Entrance:
 
         :raises ApiKeyRejected: there is no valid key, or its consumer lacks one of these scopes.
         """
-        environ: Environ = request.environ
+        current = request._get_current_object()  # type: ignore[attr-defined]  # as above
+        environ: Environ = current.environ
         passed: Any = environ.get(self._key)
         if isinstance(passed, Refused):
             raise rejected(*passed)  # whoever caught it the first time gets no further
@@ -294,14 +295,14 @@ class Entrance:
         path = _path(environ)
         deny: Deny | None = None
         if pending is not None and pending.may_be_marked:
-            place = Place(path, request.method, environ.get("HTTP_HOST"))
-            decision = pending.again(place, "required").settle()
+            place = Place(path, current.method, environ.get("HTTP_HOST"))
+            decision = pending.again(place, "required", body_is_read=body_is_read(current)).settle()
             if isinstance(decision, Deny):
                 deny = decision
             elif decision.consumer is not None:
                 environ[self._key] = Passage(*passed)._replace(decision=decision, pending=None)
                 allowed = decision
-                show_anew(request._get_current_object())  # type: ignore[attr-defined]  # as above
+                show_anew(current)
         deny = deny or self._lacking(environ, allowed, scopes)
         if deny is not None:
             refused = self._refuse(environ, path, deny)
@@ -348,7 +349,8 @@ class Entrance:
         rule = current.url_rule
         access = None if rule is None else self._views.access(rule.endpoint, current.method)
         place = Place(_path(environ), current.method, environ.get("HTTP_HOST"))
-        anew = passage.again(environ, place, access, moved=moved)
+        read = body_is_read(current)
+        anew = passage.again(environ, place, access, moved=moved, body_is_read=read)
         if anew is None:
             return passage.decision
         decision = anew.settle()

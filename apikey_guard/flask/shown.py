@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from werkzeug.wsgi import LimitedStream
+
 if TYPE_CHECKING:
     from flask import Request
 
@@ -19,3 +21,16 @@ def show_anew(current: Request) -> None:
     current.query_string = current.environ.get("QUERY_STRING", "").encode("latin-1")
     for name in _KEPT:
         current.__dict__.pop(name, None)
+    if not body_is_read(current):
+        # Of the body as it was sent; the guard may have cut a key out of it.
+        current.__dict__.pop("stream", None)
+
+
+def body_is_read(current: Request) -> bool:
+    """Whether the app has begun to read the body: what is gone from it cannot be looked at again.
+
+    :param current: as in :func:`show_anew`.
+    """
+    stream = current.__dict__.get("stream")
+    # Werkzeug makes a stream also to see that there is nothing to parse.
+    return stream is not None and not (isinstance(stream, LimitedStream) and stream.tell() == 0)
