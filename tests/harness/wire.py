@@ -6,6 +6,7 @@ sent: tests use it for everything that a well-behaved library would not send.
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -226,7 +227,9 @@ class RawServer:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.EMFILE and not self._stopping.wait(0.01):
+                    continue  # a test has taken all descriptors; this one is asked for before anybody comes
                 return
             self.connections += 1
             self._open.append(connection)
