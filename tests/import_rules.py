@@ -2,7 +2,7 @@
 
 Arrows run one way: adapters -> guard -> parts -> core. Every module has its place in
 :data:`PLACES`; one that has none is a complaint too, so that nobody adds a module without saying
-where it stands.
+where it stands. ``tests/docs/test_design.py`` compares them with the table of docs/design.md.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 PACKAGE = "apikey_guard"
 
-# Lower numbers know nothing of higher ones.
-ERRORS, CORE, GROUND, PART, GUARD, DIAGNOSIS, ADAPTER = range(7)
+# As in the table of docs/design.md, from below: lower ones know nothing of higher ones.
+FLOORS = ("errors", "core", "ground", "parts", "guard", "diagnosis", "adapters")
+ERRORS, CORE, GROUND, PART, GUARD, DIAGNOSIS, ADAPTER = range(len(FLOORS))
 
 # By module or package, the longest match counts. The root package gathers the public names.
 PLACES: Mapping[str, int] = {

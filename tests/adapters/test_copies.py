@@ -357,7 +357,7 @@ def test_k02_rest_framework_alone_cleans_the_scope_of_an_asgi_server(key: str) -
 
 @pytest.mark.parametrize("odd", ["%", "%3", "%25", "%252525", "%3D%", "%%333D"])
 def test_odd_texts_in_which_nothing_can_be_are_read_twice_at_most(odd: str) -> None:
-    """Whoever has no key may send half a MiB of headers: it must not cost seconds (I-04)."""
+    """Whoever has no key may send half a MiB of headers: it must not cost seconds (D-07)."""
     guard = Guard(key_service=known_keys(), key_locations=["query:apikey"])
     text = odd * (6000 // len(odd))
     environ = build_environ("/x", query=f"apikey={BAD}&a=1", extra={"HTTP_X_ODD": text})

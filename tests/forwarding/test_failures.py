@@ -81,7 +81,7 @@ def no_descriptor_left() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"], ids=["an address", "a name to resolve"])
 @pytest.mark.parametrize("targets", [1, 2])
-def test_x20_b09_that_no_descriptor_is_left_is_no_fault_of_an_origin(
+def test_x20_d11_that_no_descriptor_is_left_is_no_fault_of_an_origin(
     origin: Origin, name: str, targets: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Origin() as second:

@@ -206,7 +206,7 @@ def test_v20_on_a_cold_start_nobody_is_asked_in_vain_for_long(service: LoopbackK
         assert not guarded.guard.stats()["breaker_open"]
 
 
-def test_b09_where_no_descriptor_is_left_that_is_an_overload_of_our_own(
+def test_d11_where_no_descriptor_is_left_that_is_an_overload_of_our_own(
     service: LoopbackKeyService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Callers can hold all descriptors: with them nobody opens a breaker or keeps a revoked key alive."""

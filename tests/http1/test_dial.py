@@ -47,7 +47,7 @@ def test_a_system_error_amid_the_resolution_is_a_failure(monkeypatch: pytest.Mon
     "number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get
 )
 @pytest.mark.parametrize("resolves", [True, False], ids=["address", "name"])
-def test_b09_that_nothing_is_left_to_connect_with_is_not_the_other_sides_fault(
+def test_d11_that_nothing_is_left_to_connect_with_is_not_the_other_sides_fault(
     monkeypatch: pytest.MonkeyPatch, number: int, resolves: bool
 ) -> None:
     def nothing_left(*_: object) -> None:

@@ -137,7 +137,7 @@ BROKEN_TLS = {
     "begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"], ids=["before", "amid"]
 )
 @pytest.mark.parametrize("sent", BROKEN_TLS.values(), ids=list(BROKEN_TLS))
-def test_b09_tls_that_breaks_after_the_question_is_a_cut_answer_and_no_missing_connection(
+def test_v14_tls_that_breaks_after_the_question_is_a_cut_answer_and_no_missing_connection(
     authority: Authority, sent: bytes, begun: bytes
 ) -> None:
     """What a key brings about says nothing about the way to the key service (threat V-14)."""
