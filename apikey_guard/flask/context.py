@@ -7,8 +7,9 @@ from functools import partial
 
 from flask import Flask, current_app, has_app_context
 
+from apikey_guard.assembly import called_key_service
 from apikey_guard.core.model import Credential, Verdict
-from apikey_guard.keyservice.called import CalledKeyService
+from apikey_guard.settings import Settings
 
 
 class InContext:
@@ -18,13 +19,17 @@ class InContext:
     committed belongs to it.
 
     :param app: whose context it is.
-    :param key_service: the hook of the settings.
+    :param settings: with a hook, under whose name this is shown.
     """
 
-    def __init__(self, app: Flask, key_service: CalledKeyService) -> None:
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        given = settings.key_service
+        if given is None:
+            raise AssertionError("the settings have no hook")
         self._app = app
-        self._key_service = key_service
-        here = key_service.here
+        self._key_service = called_key_service(given, settings)
+        self.__wrapped__ = given
+        here = self._key_service.here
         self.in_pool = here is None
         self.verify_here = None if here is None else partial(self._within, here)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, TypeVar, Unpack, cast
 from flask import Flask, request
 from werkzeug.local import LocalProxy
 
-from apikey_guard.assembly import called_key_service
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import NO_SCOPES, Consumer, Decision
 from apikey_guard.environ import CONSUMER, DECISION
@@ -80,8 +79,7 @@ class ApiKeyGuard:
             merged: SettingsArgs = {**self._given, **given}
             settings = load_settings(framework=_config_of(app), **merged)
             if settings.key_service is not None:
-                hook = InContext(app, called_key_service(settings.key_service, settings))
-                settings = replace(settings, key_service=hook)
+                settings = replace(settings, key_service=InContext(app, settings))
             guard = Guard(settings, clock=self._clock)
         app.extensions[EXTENSION] = guard
         self._guards.add(guard)

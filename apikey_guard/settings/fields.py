@@ -388,6 +388,7 @@ class Settings:
         if name in {"validator_url", "validator_proxy"}:
             return repr(_masked_url(str(value)))
         if name in HOOKS:
+            value = getattr(value, "__wrapped__", value)
             named = value if hasattr(value, "__qualname__") else type(value)
             return f"{named.__module__}:{named.__qualname__}"
         return repr(dict(value) if isinstance(value, MappingProxyType) else value)

@@ -88,3 +88,12 @@ def test_that_of_another_app_is_not() -> None:
     app = an_app(key_service=look_up)
     with Flask("another").app_context():
         assert app.test_client().get("/", headers={"apikey": "k-1"}).text == "acme"
+
+
+@pytest.mark.parametrize(
+    ("hook", "name"), [(look_up, "look_up"), (Service(), "Service")], ids=["plain", "an object"]
+)
+def test_it_is_shown_by_its_own_name(hook: Callable[[Credential], Verdict], name: str) -> None:
+    app = an_app(key_service=hook)
+    shown = app.test_cli_runner().invoke(args=["apikey-guard", "check", "--offline"]).output
+    assert f"key_service = {__name__}:{name}  (keyword)" in shown
