@@ -88,8 +88,24 @@ def _ask(classes: Iterable[object]) -> bool:
     return False
 
 
-def access_of(view: object) -> Access | None:
-    """What a view says about its access, or None."""
+def access_of(view: object, method: str | None) -> Access | None:
+    """What a view says about its access, or None; what the method of its class asks for goes first.
+
+    :param method: of the request, in capitals.
+    """
+    kind, actions = (
+        getattr(view, "view_class", None) or getattr(view, "cls", None),
+        getattr(view, "actions", None),
+    )
+    # Django answers HEAD with the method for GET where there is no other.
+    for name in ("head", "get") if method == "HEAD" else ((method or "").lower(),):
+        called = actions.get(name, "") if isinstance(actions, Mapping) else name
+        handler = getattr_static(kind, called, None) if isinstance(kind, type) else None
+        if handler is not None:
+            mark = _written_on(handler)
+            if mark is not None and mark.access == "required":
+                return "required"
+            break
     mark = mark_of(view)
     return None if mark is None else mark.access
 

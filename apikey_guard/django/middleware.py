@@ -170,10 +170,11 @@ class GuardMiddleware:
         return None if pending is None else settled(request, pending, await pending.settle_async())
 
     def _again(self, request: GuardedRequest, view: object) -> Pending | None:
-        access, passage = access_of(view), passage_of(request)
-        if passage is None:
-            return self._come_around(request, access)
-        return again(request, passage, access)
+        passage = passage_of(request)
+        if passage is not None and passage.pending is None:
+            return again(request, passage, None)  # a key opened the way: no mark changes that
+        access = access_of(view, request.method)
+        return self._come_around(request, access) if passage is None else again(request, passage, access)
 
     def _come_around(self, request: GuardedRequest, access: Access | None) -> Pending | None:
         """What must be decided about a request that a middleware behind the guard has made anew."""
@@ -204,7 +205,7 @@ def _access(request: GuardedRequest) -> Access | None:
     except Exception as error:  # noqa: BLE001 - of the project's converters; Django will meet it again
         logger.error("resolving a URL raised %s: taken as a view without a mark", type(error).__name__)
         return None
-    return access_of(view)
+    return access_of(view, request.method)
 
 
 def _language(path: str, urlconf: str) -> AbstractContextManager[object]:

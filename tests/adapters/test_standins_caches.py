@@ -270,22 +270,52 @@ def test_a_cached_view_of_rest_framework_gives_nobody_the_page_of_another(
 def test_a_view_that_asks_for_a_key_where_all_is_open_tells_callers_apart(
     django_site: FakeKeyService, where: str
 ) -> None:
-    from apikey_guard.django import require_scopes
+    from django.utils.decorators import method_decorator
+    from django.views import View
+    from rest_framework.viewsets import ViewSet
+
+    from apikey_guard.django import require_scopes, required
 
     urls = _Urls()
     kept = {"bearer": "Authorization", "header": "apikey", "cookie": "Cookie"}.get(where, "Accept")
     inside = cache_page(60)(vary_on_headers(kept)(who))
     outside = cache_page(60)(vary_on_headers(kept)(require_scopes()(who)))
-    urls.urlpatterns = [path("inside", require_scopes()(inside)), path("outside", outside)]
+
+    def kept_method(view: Any) -> Any:
+        return method_decorator(cache_page(60))(method_decorator(vary_on_headers(kept))(view))
+
+    class Invoices(View):
+        @kept_method
+        @require_scopes()
+        def get(self, request: HttpRequest) -> HttpResponse:
+            return who(request)
+
+    class InvoiceSet(ViewSet):  # type: ignore[misc]  # untyped base
+        authentication_classes = ()
+        permission_classes = ()
+
+        @kept_method
+        @required
+        def list(self, request: Any) -> HttpResponse:
+            return who(request._request)
+
+    urls.urlpatterns = [
+        path("inside", require_scopes()(inside)),
+        path("outside", outside),
+        path("method", Invoices.as_view()),
+        path("action", InvoiceSet.as_view({"get": "list"})),
+    ]
     given = {
         "KEY_SERVICE": django_site,
         "KEY_LOCATIONS": LOCATIONS,
         "ROUTES": [{"path": "/*", "access": "public"}],
     }
-    with override_settings(ROOT_URLCONF=urls, APIKEY_GUARD=given):
-        assert answers("/inside", where) == ["200 a", "200 b"] * 2
-        assert answers("/outside", where) == ["200 a", "200 b"] * 2
-        assert Client().get("/outside").status_code == 401
+    with override_settings(
+        ROOT_URLCONF=urls, APIKEY_GUARD=given, REST_FRAMEWORK={"UNAUTHENTICATED_USER": None}
+    ):
+        for place in ("/inside", "/outside", "/method", "/action"):
+            assert answers(place, where) == ["200 a", "200 b"] * 2, place
+            assert Client().get(place).status_code == Client().head(place).status_code == 401, place
 
 
 @every_place
