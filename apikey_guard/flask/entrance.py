@@ -305,6 +305,8 @@ class Entrance:
                 show_anew(current)
         deny = deny or self._lacking(environ, allowed, scopes)
         if deny is not None:
+            if _answers_options(request.url_rule) and self._guard.is_preflight(environ):
+                deny = PREFLIGHT  # from a function before the request: the view has none that would run
             refused = self._refuse(environ, path, deny)
             request_denied.send(self._app, _async_wrapper=self._app.ensure_sync, decision=deny)
             raise rejected(refused.deny, refused.rejection)
@@ -390,7 +392,7 @@ class Entrance:
         return app.make_response(error.get_response() if answer is error else answer)
 
 
-def _answers_options(rule: Rule) -> bool:
+def _answers_options(rule: Rule | None) -> bool:
     """Whether Flask answers OPTIONS itself where this rule leads, without a function of the view."""
     return bool(getattr(rule, "provide_automatic_options", False))
 

@@ -249,6 +249,28 @@ def test_a_class_that_flask_cannot_call_cannot_be_marked(keys: FakeKeyService) -
             mark(Called)  # type: ignore[type-var]  # what is refused
 
 
+@pytest.mark.parametrize("cors_origins", [[], ["https://page.example"]], ids=["nobody", "named"])
+def test_a_function_before_the_request_asks_for_a_key_and_lets_preflights_be_answered(
+    keys: FakeKeyService, cors_origins: list[str]
+) -> None:
+    app = Flask(__name__)
+    guard = ApiKeyGuard(app, key_service=keys, default_access="public", cors_origins=cors_origins)
+    inside, ran = Blueprint("inside", __name__, url_prefix="/inside"), list[str]()
+    inside.before_request(guard.required(lambda: None))
+    inside.before_request(lambda: ran.append(request.method))
+    inside.add_url_rule("/", view_func=lambda: "answered", endpoint="view", methods=["GET", "PUT"])
+    inside.add_url_rule("/own", view_func=lambda: "answered", endpoint="own", methods=["OPTIONS"])
+    app.register_blueprint(inside)
+    asked = {"Origin": "https://page.example", "Access-Control-Request-Method": "PUT"}
+    client = app.test_client()
+    assert ends(app, "/inside/") == KEY
+    assert client.options("/inside/").status_code == 401, "no preflight"
+    assert client.options("/inside/", headers=asked).status_code == 204
+    own = client.options("/inside/own", headers=asked).status_code
+    assert own == (204 if cors_origins else 401), "the view answers it itself"
+    assert ran == ["GET", "GET"], "nothing behind a refusal"
+
+
 class Answers(Flask):
     """Answers some paths itself, ahead of the functions before the view."""
 
