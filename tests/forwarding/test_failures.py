@@ -16,6 +16,7 @@ import trustme
 
 from apikey_guard import Consumer, Route
 from apikey_guard.errors import OriginAborted
+from apikey_guard.forwarding.targets import HttpOrigin  # noqa: F401 - else the first request opens its file
 from tests.forwarding.gateway import ALICE, Gateway, outcome
 from tests.forwarding.live import SERVERS, LiveGateway
 from tests.harness import RawServer, Response, raw_server
