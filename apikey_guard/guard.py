@@ -119,7 +119,7 @@ class Guard:
                 decision = self._without_credential(rule, environ, path)
                 if decision is not None:
                     return Pending(self, environ, path, rule, self._find(rule, environ, body), decision)
-            extractor, hiding = rule.extractor, rule.hiding
+            hiding = rule.hiding
             found, query = environ.get(hiding.usual_key), environ.get("QUERY_STRING")
             # The key in its header and nowhere else: no loop is begun over places where it may be.
             usual = (
@@ -128,6 +128,7 @@ class Guard:
                 and "HTTP_REFERER" not in environ
             )
             if not usual:
+                extractor = rule.extractor
                 found = extractor.find(environ)
                 if extractor.body_names:
                     elsewhere = extractor.sift(environ, found)
@@ -160,6 +161,7 @@ class Guard:
                     # As Allow(...), without the named tuple's own layer of Python.
                     decision = _new_tuple(Allow, (entry, fingerprint, _FRESH, rule.label, False))
                     return admit(environ, rule, entry, decision, "" if usual else found, fingerprint)
+            extractor = rule.extractor
             if found is None and rule.plain and not extractor.body_names:
                 return Pending(self, environ, path, rule, NOTHING_FOUND, rule.missing)
             if not extractor.body_names:

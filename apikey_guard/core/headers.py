@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from apikey_guard.core.extraction import environ_key
-from apikey_guard.core.freshness import Remembered, environ_text
+from apikey_guard.core.freshness import environ_text
 
 # Kong's names, in every dialect: what stands behind a gateway already reads them.
 IDENTITY_HEADERS: Mapping[str, str] = MappingProxyType(
@@ -30,6 +30,9 @@ class IdentityHeaders:
     deleting the key deletes them all.
 
     :param names: header per field (the keys of :data:`IDENTITY_HEADERS`), or None to set none.
+    :ivar written: keys that are written for a consumer, in the order of ``id``, ``username``,
+        ``custom_id`` and ``credential_id``; None where none is.
+    :ivar only_deleted: all others.
     """
 
     def __init__(self, names: Mapping[str, str] | None) -> None:
@@ -38,43 +41,14 @@ class IdentityHeaders:
         forged = {environ_key(name) for name in IDENTITY_HEADERS.values()} | set(keys.values())
         self._forged = tuple(sorted(forged))
         self._anonymous, self._username = keys.get("anonymous"), keys.get("username")
-        # Keys that are written for a consumer, in this order, and those that only get deleted.
-        self._written = tuple(keys[field] for field in _WRITTEN) if keys else None
-        self._only_deleted = tuple(sorted(forged - set(self._written or ())))
+        self.written = tuple(keys[field] for field in _WRITTEN) if keys else None
+        self.only_deleted = tuple(sorted(forged - set(self.written or ())))
 
     def clear(self, environ: MutableMapping[str, Any]) -> None:
         """Delete every identity header that the request brought along."""
         for key in self._forged:
             if key in environ:
                 del environ[key]
-
-    def set(self, environ: MutableMapping[str, Any], entry: Remembered) -> None:
-        """Delete what the request brought along and say who calls."""
-        for key in self._only_deleted:
-            if key in environ:
-                del environ[key]
-        if self._written is None:
-            return
-        # Four fields written out: a loop over them would cost the hit path as much again.
-        id_key, username_key, custom_id_key, credential_id_key = self._written
-        if not entry.ascii:
-            entry = entry.as_environ_text()
-        if entry.id is not None:
-            environ[id_key] = entry.id
-        elif id_key in environ:
-            del environ[id_key]
-        if entry.username is not None:
-            environ[username_key] = entry.username
-        elif username_key in environ:
-            del environ[username_key]
-        if entry.custom_id is not None:
-            environ[custom_id_key] = entry.custom_id
-        elif custom_id_key in environ:
-            del environ[custom_id_key]
-        if entry.credential_id is not None:
-            environ[credential_id_key] = entry.credential_id
-        elif credential_id_key in environ:
-            del environ[credential_id_key]
 
     def set_anonymous(self, environ: MutableMapping[str, Any], username: str | None) -> None:
         """Delete what the request brought along and say that nobody in particular calls."""
