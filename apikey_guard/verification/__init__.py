@@ -228,7 +228,10 @@ class Verifier:
         if not isinstance(answer, VerificationError):
             return Outcome(answer)
         if question.stale is not None and (tells_of_an_outage(answer) or _met_silence(answer, process)):
-            return Outcome(question.stale, Freshness.STALE)
+            # It could serve when the caller came; by now its time may be over, or it was revoked.
+            entry = self.cache.valid.get(question.fingerprint)
+            if entry is not None and entry.freshness(self._monotonic(), self._clock.time()) is not None:
+                return Outcome(entry, Freshness.STALE)
         return Outcome(error=answer)
 
     def _refresh(self, question: Question, entry: Remembered) -> None:

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -145,6 +146,34 @@ def test_v14_an_odd_answer_opens_nothing_whose_ever_key_it_is_about(
         for key in keys:
             assert guarded.code(key) == UNAVAILABLE
         assert not guarded.guard.stats()["breaker_open"]
+
+
+MEANWHILE: dict[str, tuple[Callable[[Guarded], object], tuple[int, str]]] = {
+    "nothing": (lambda guarded: None, ALLOWED),
+    "its time ends": (lambda guarded: guarded.clock.advance(300), UNAVAILABLE),
+    "the key itself ends": (lambda guarded: guarded.clock.advance(100), UNAVAILABLE),
+    "it is revoked": (lambda guarded: guarded.guard.revoke(key=GOOD), UNAVAILABLE),
+}
+
+
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
+def test_v11_a_verdict_serves_stale_only_if_it_still_may_when_the_failure_comes(
+    service: LoopbackKeyService, meanwhile: str
+) -> None:
+    happens, expected = MEANWHILE[meanwhile]
+    with guarded_by(service) as guarded:
+        if meanwhile == "the key itself ends":
+            ends = datetime.fromtimestamp(guarded.clock.time() + 150, UTC)
+            service.keys[GOOD] = {"expires_at": ends.isoformat()}
+        assert guarded.code() == ALLOWED
+
+        def fail(call: LoopbackCall) -> None:
+            happens(guarded)
+            call.close(reset=True)
+
+        service.behave(fail)
+        guarded.clock.advance(TTL_IS_OVER)
+        assert guarded.code() == expected
 
 
 AFTER_THE_KEY_WAS_SENT = {
