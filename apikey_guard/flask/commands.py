@@ -9,7 +9,7 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from apikey_guard.assembly import key_cookies
-from apikey_guard.diagnosis.settings import about_revocation, shown_hiding
+from apikey_guard.diagnosis.settings import Level, about_revocation, about_settings, shown_hiding
 from apikey_guard.errors import KeyFileError
 from apikey_guard.flask.marks import Views
 from apikey_guard.guard import Guard
@@ -37,7 +37,6 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
         lines = [
             *_default(app, guard),
             *_routes(guard),
-            *_preflights(guard),
             *_cookies(app, settings),
             *_views(app, guard),
         ]
@@ -45,6 +44,9 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
             click.echo(f"  {line}")
         for hidden in shown_hiding(settings):
             click.echo(f"hide_credentials, {hidden}")
+        for finding in about_settings(settings):
+            if finding.level is Level.WARNING:
+                click.echo(f"warning: {finding.text}")
         click.echo(about_revocation(settings))
         if not offline:
             _ask(settings)
@@ -99,10 +101,15 @@ def _ask(settings: Settings) -> None:
 
 
 def _routes(guard: Guard) -> Iterator[str]:
-    for route in guard.settings.routes:
-        if route.access != "required" or route.scopes:
+    settings = guard.settings
+    if settings.mode != "enforce":
+        yield f"everything, unless a route enforces: nothing is refused (mode {settings.mode})"
+    for route in settings.routes:
+        mode = route.mode or settings.mode
+        if route.access != "required" or route.scopes or mode != "enforce":
             methods = ",".join(sorted(route.methods or ())) or "every method"
-            yield f"route {route.path} ({methods}): {_said(route.access, frozenset(route.scopes))}"
+            said = _said(route.access, frozenset(route.scopes))
+            yield f"route {route.path} ({methods}): {said}{'' if mode == 'enforce' else f', mode {mode}'}"
 
 
 def _default(app: Flask, guard: Guard) -> Iterator[str]:
@@ -118,11 +125,6 @@ def _default(app: Flask, guard: Guard) -> Iterator[str]:
     )
     if not asking and not any(route.access == "required" for route in guard.settings.routes):
         yield "nothing is guarded: no view has guard.required or require_scopes, and no route is required"
-
-
-def _preflights(guard: Guard) -> Iterator[str]:
-    if guard.settings.allow_preflight:
-        yield "preflights reach every view that needs no scopes, without a key (allow_preflight)"
 
 
 def _cookies(app: Flask, settings: Settings) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import flask
 import pytest
 
-from apikey_guard import Consumer, GuardMiddleware, SettingsError
+from apikey_guard import Consumer, GuardMiddleware, Route, SettingsError
 from apikey_guard.flask import (
     ApiKeyGuard,
     ApiKeyRejected,
@@ -210,6 +210,30 @@ def test_the_command_check_shows_what_is_open(site: Site) -> None:
     assert "hide_credentials, all requests: replace" in done.output
     assert "SESSION_COOKIE_NAME" not in done.output
     assert "a made-up key is invalid, as it must be" in done.output
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({}, "none: everything needs a valid key"),
+        ({"mode": "off"}, "everything, unless a route enforces: nothing is refused (mode off)"),
+        ({"mode": "monitor"}, "warning: mode: monitor lets requests without a valid key pass"),
+        ({"routes": [Route("/m", mode="monitor")]}, "route /m (every method): required, mode monitor"),
+        (
+            {"routes": [Route("/a/*", access="public"), Route("/A/*")]},
+            "differ by letter case or the last slash only",
+        ),
+        ({"allow_preflight": True}, "warning: allow_preflight: an OPTIONS with Origin"),
+        ({"trusted_proxies": ["0.0.0.0/0"]}, "warning: trusted_proxies: everybody may say"),
+    ],
+    ids=["nothing", "off", "monitor", "route-monitor", "routes-alike", "preflights", "proxies"],
+)
+def test_the_command_check_says_what_the_settings_let_pass(settings: dict[str, Any], shown: str) -> None:
+    app = flask.Flask(__name__)
+    ApiKeyGuard(app, key_service=FakeKeyService(), **settings)
+    output = app.test_cli_runner().invoke(args=["apikey-guard", "check", "--offline"]).output
+    assert shown in output
+    assert ("none: everything" in output) == (settings.keys() <= {"allow_preflight", "trusted_proxies"})
 
 
 def test_the_command_check_warns_of_a_cookie_that_flask_reads_itself() -> None:
