@@ -281,9 +281,11 @@ class Policy:
         common = sets[0].intersection(*sets)
         differ = len(set(sets)) > 1
 
-        def asks(rule: Rule) -> tuple[int, bool, int, bool]:
+        def asks(rule: Rule) -> tuple[int, bool, int, bool, bool, str]:
             narrow = common.issuperset(rule.extractor.locations)
-            return _ACCESSES[rule.access], narrow, len(rule.scopes), differ and rule.label is not None
+            of_route, named = differ and rule.label is not None, rule.label or ""
+            # At last by name: every process must choose the same one.
+            return _ACCESSES[rule.access], narrow, len(rule.scopes), of_route, rule is rules[0], named
 
         most = max(asking, key=asks)
         scopes = NO_SCOPES.union(*(rule.scopes for rule in asking))

@@ -245,6 +245,15 @@ def test_p01_where_two_readings_share_no_place_the_route_has_the_word(path: str)
             )
 
 
+def test_p01_of_two_routes_that_ask_for_as_much_every_process_takes_the_same() -> None:
+    routes = [Route("/api", key_locations=["header:X-One"]), Route("/API", key_locations=["header:X-Two"])]
+    guards = [Guarded(routes=given) for given in (routes, routes[::-1]) for _ in range(10)]
+    found = {guarded.guard._policy.rule("//api", {}).label for guarded in guards}
+    for guarded in guards:
+        guarded.guard.close()
+    assert found == {"/api"}
+
+
 @pytest.mark.parametrize("scopes", [(), ("s",)], ids=["a key", "a scope"])
 @pytest.mark.parametrize("path", ODD_SPELLINGS[:-1])
 def test_p01_a_key_is_hidden_if_one_reading_hides_it(path: str, scopes: tuple[str, ...]) -> None:
