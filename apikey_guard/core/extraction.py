@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import unquote
 
-from apikey_guard.core.standin import BEGINNING, SCHEME, is_standin
+from apikey_guard.core.standin import BEGINNING, SCHEME, holds_standin, is_standin
 
 Environ = Mapping[str, Any]  # a CGI environment: what is read here is text, other keys hold anything
 Conflict = Literal["reject", "first"]
@@ -326,7 +326,7 @@ class Authorization:
         if self._wanted is None and not space:
             return text.strip(BLANKS)
         # Behind whatever scheme: who looks at what follows it must not take it for ours.
-        return BEGINNING if BEGINNING in text.lower() else None
+        return BEGINNING if holds_standin(text) else None
 
     def every(self, text: str) -> Iterator[str]:
         """The same, as all values that there are."""

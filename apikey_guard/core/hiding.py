@@ -15,7 +15,7 @@ from apikey_guard.core.extraction import (
     Parameter,
     environ_key,
 )
-from apikey_guard.core.standin import BEGINNING, SCHEME, STANDIN_BYTES, is_standin, standin_of
+from apikey_guard.core.standin import BEGINNING, SCHEME, STANDIN_BYTES, holds_standin, standin_of
 
 #: What becomes of a credential: its stand-in takes its place, it is removed, or it stays.
 Hide = Literal["replace", "remove", False]
@@ -41,7 +41,7 @@ def _removed(_value: str) -> None:
 
 
 def _without_standins(value: str) -> str | None:
-    return None if is_standin(value) else value
+    return None if holds_standin(value) else value
 
 
 class Hiding:

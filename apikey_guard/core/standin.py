@@ -32,3 +32,8 @@ def standin_of(fingerprint: bytes) -> str:
 def is_standin(text: str) -> bool:
     """Whether a text has the form of a stand-in, in any letter case; made by us or not."""
     return _FORM.fullmatch(text) is not None
+
+
+def holds_standin(text: str) -> bool:
+    """Whether there is one in a text, with whatever around it: an app may take off blanks and quotes."""
+    return BEGINNING in text.lower()

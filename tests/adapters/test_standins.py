@@ -262,6 +262,10 @@ OTHER_PLACES = {
     "cookie": Request("/things", headers=(("Cookie", f"a=1; c={STANDIN}"),)),
     "authorization": Request("/things", headers=(("Authorization", f"{SCHEME} {STANDIN}"),)),
     "authorization-as-a-key": Request("/things", headers=(("Authorization", f"Bearer {STANDIN}"),)),
+    "header-in-quotes": Request("/things", headers=(("X-Key", f'"{STANDIN}"'),)),
+    "header-twice": Request("/things", headers=(("X-Key", STANDIN), ("X-Key", STANDIN))),
+    "query-with-blanks": Request("/things", query=f"x=1&k=+{STANDIN}%20"),
+    "cookie-in-quotes-with-blanks": Request("/things", headers=(("Cookie", f'a=1; c=" {STANDIN}"'),)),
     **{
         f"authorization-{name}": Request("/things", headers=(("Authorization", value),))
         for name, value in {
