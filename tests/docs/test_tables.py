@@ -1,20 +1,20 @@
-"""The README's settings table says what the settings say."""
+"""The tables of docs/settings.md and docs/answers.md say what the code says."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from apikey_guard.core.dialects.standard import STATUS
 from apikey_guard.settings import DEFAULTS, SETTING_NAMES, Settings
+from tests.docs.run_page import ROOT
 
-README = Path(__file__).parents[2] / "README.md"
+DOCS = ROOT / "docs"
 
 
 def settings_table() -> str:
-    """The table as it has to be; ``python -m tests.cli.test_readme`` prints it."""
+    """The table as it has to be; ``python -m tests.docs.test_tables`` prints it."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for name in SETTING_NAMES:
         default = DEFAULTS[name]
@@ -26,15 +26,21 @@ def settings_table() -> str:
 
 
 def test_the_settings_table_is_the_settings() -> None:
-    assert settings_table() in README.read_text("utf-8"), f"it should be:\n\n{settings_table()}"
+    assert settings_table() in (DOCS / "settings.md").read_text("utf-8"), (
+        f"it should be:\n\n{settings_table()}"
+    )
 
 
 def test_the_status_table_has_every_reason_with_its_status() -> None:
-    table = README.read_text("utf-8").partition("## What is answered when")[2].partition("\n## ")[0]
+    table = (DOCS / "answers.md").read_text("utf-8")
     found = {}
     for row in re.findall(r"^\| (`.*?) \| (\d+) \|", table, re.MULTILINE):
         found.update(dict.fromkeys(re.findall(r"`(\w+)`", row[0]), int(row[1])))
     assert found == {reason.value: status for reason, status in STATUS.items()}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
 
 
 if __name__ == "__main__":
