@@ -212,22 +212,21 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
             # The browsable API also asks whether another method would be allowed, for its forms: what
             # was decided about this request stays.
             kept = {key: inner.META[key] for key in (CONSUMER, DECISION)}
-            detail = guard.reject(deny, inner.META, inner.path_info).detail
+            self.message = guard.reject(deny, inner.META, inner.path_info).detail or None
+            self.code = deny.reason.value
             inner.META.update(kept)
-            if not _stands_alone(self, view):
-                return (
-                    False  # beside another permission, which may allow it (``HasScopes.of("w") | ReadOnly``)
-                )
-            raise PermissionDenied(detail or None, deny.reason.value)
+            if _stands_alone(self, view):
+                raise PermissionDenied(self.message, self.code)
+            # Another permission beside it may allow the request: ``HasScopes.of("w") | ReadOnly``.
+            return False
         if deny.reason is not Reason.MISSING_CREDENTIAL:
             raise _error_for(guard, inner, deny)
         return False
 
 
 def _stands_alone(permission: HasScopes, view: APIView) -> bool:
-    """Whether a view asks this permission itself, and no combination of several."""
-    permissions = getattr(view, "get_permissions", None)
-    return permissions is None or any(type(one) is type(permission) for one in permissions())
+    """Whether a view names this permission itself, and no combination of several."""
+    return type(permission) in getattr(view, "permission_classes", ())
 
 
 def _chosen_by(view: APIView) -> bool:

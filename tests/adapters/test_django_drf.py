@@ -98,6 +98,19 @@ class Throttled(Things):
     throttle_classes = [Once]  # noqa: RUF012
 
 
+class Choosing(Things):
+    """Has other permissions for callers with a scope, and asks for it while it chooses."""
+
+    def get_permissions(self) -> list[Any]:
+        writes = self.request is not None and WRITE().has_permission(self.request, self)
+        return [IsAuthenticated()] if writes else [READ()]
+
+
+class Strict(Things):
+    def get_permissions(self) -> list[Any]:
+        return [WRITE()]
+
+
 class Urls:
     urlpatterns = [  # noqa: RUF012
         path("things/", Things.as_view()),
@@ -105,6 +118,8 @@ class Urls:
         path("fixed/", Fixed.as_view()),
         path("asking/", Asking.as_view()),
         path("throttled/", Throttled.as_view()),
+        path("choosing/", Choosing.as_view()),
+        path("strict/", Strict.as_view()),
         *(path(f"{name}/", Combined.as_view(chosen=each)) for name, (each, *_) in COMBINED.items()),
     ]
 
@@ -196,6 +211,15 @@ def test_scopes_can_be_combined_with_other_permissions(name: str, middleware: li
     with override_settings(MIDDLEWARE=middleware):
         answers = [ask(f"/{name}/", headers={"apikey": KEY}) for ask in (Client().get, Client().post)]
     assert tuple(answer.status_code for answer in answers) == COMBINED[name][1:]
+
+
+@BEHIND
+def test_a_view_may_ask_about_scopes_while_it_chooses_its_permissions(middleware: list[str]) -> None:
+    with override_settings(MIDDLEWARE=middleware):
+        assert Client().get("/choosing/", headers={"apikey": KEY}).status_code == 200
+        refused = Client().get("/strict/", headers={"apikey": KEY})
+    detail = "The key is valid but may not be used for this."
+    assert (refused.status_code, refused.json()) == (403, {"detail": detail})
 
 
 @BEHIND
