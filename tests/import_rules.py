@@ -35,6 +35,7 @@ PLACES: Mapping[str, int] = {
     "apikey_guard.clock": GROUND,
     "apikey_guard.environ": GROUND,
     "apikey_guard.http1": GROUND,
+    "apikey_guard.process": GROUND,
     "apikey_guard.bodies": PART,
     "apikey_guard.forwarding": PART,
     "apikey_guard.keyservice": PART,

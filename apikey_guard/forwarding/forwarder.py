@@ -7,7 +7,6 @@ refused then. When it has been allowed, it is sent; the answer goes back as it c
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
@@ -31,6 +30,7 @@ from apikey_guard.forwarding.outbound import Framing, Hop, framing
 from apikey_guard.forwarding.story import caller_host
 from apikey_guard.forwarding.wire_path import has_encoded_slash, literal_path, mount_of, taken_off, wire_path
 from apikey_guard.http1.arriving import Read, reader_of
+from apikey_guard.process import PerProcess
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -123,7 +123,6 @@ class Forwarder:
         take_out_standins: Callable[[Environ], None] = lambda _: None,
     ) -> None:
         self._ways = ways
-        self._make_clients = make_clients
         self._hop = hop
         self._refuse = refuse
         self._recheck = recheck
@@ -132,7 +131,7 @@ class Forwarder:
         self._preserving = frozenset(preserving)
         self._take_out_standins = take_out_standins
         # By process: connections must not be shared with a parent.
-        self._clients: dict[int, Mapping[str, OriginClient]] = {}
+        self._clients = PerProcess(make_clients, abandon=_abandon)
 
     def aim(self, environ: Environ, path: str) -> Aim | None:
         """Where a request goes; None is the app.
@@ -186,7 +185,7 @@ class Forwarder:
 
     def close(self) -> None:
         """Close idle connections; what is under way ends by itself."""
-        for client in self._of_this_process().values():
+        for client in (self._clients.made() or {}).values():
             client.close()
 
     # -- one request ---------------------------------------------------------------------------
@@ -214,7 +213,7 @@ class Forwarder:
         if not way.standin:
             # Decided late: the guard may have taken this for a request to the app.
             self._take_out_standins(environ)
-        client = self._of_this_process()[origin]
+        client = self._clients.get()[origin]
         path = self._path(environ, way) if aim.path is None else aim.path
         method = environ["REQUEST_METHOD"]
         # A tunnel would begin behind the answer to CONNECT, on a connection that is kept for others.
@@ -251,18 +250,10 @@ class Forwarder:
         chosen = self._choose_origin(environ, environ.get(CONSUMER))
         return way.origin if chosen is None else chosen
 
-    def _of_this_process(self) -> Mapping[str, OriginClient]:
-        pid = os.getpid()
-        known = self._clients
-        clients = known.get(pid)
-        if clients is None:
-            # Two threads may come here at once; the clients of one are then never used.
-            clients = known.setdefault(pid, self._make_clients())
-            self._clients = {pid: clients}
-            for made in [made for maker, made in list(known.items()) if maker != pid]:
-                for client in made.values():
-                    client.abandon()
-        return clients
+
+def _abandon(clients: Mapping[str, OriginClient]) -> None:
+    for client in clients.values():
+        client.abandon()
 
 
 def _reason_of(error: Exception, environ: Environ) -> Reason:

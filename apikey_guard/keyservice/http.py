@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from apikey_guard.keyservice.cache_control import shortened
 from apikey_guard.keyservice.fields import values
 from apikey_guard.keyservice.protocols import PROTOCOLS, KeyAnswer, KeyProtocol
 from apikey_guard.keyservice.transport import Transport
+from apikey_guard.process import PerProcess
 
 log = logging.getLogger(__name__)
 
@@ -83,19 +83,19 @@ class HttpKeyService:
         self._headers = headers
         self._cache_control = protocol == "status" if cache_control is None else cache_control
         self._time = time_source
-        self._new_transport = partial(
-            Transport,
-            timeout=timeout,
-            ca=ca,
-            client_cert=client_cert,
-            proxy=proxy,
-            max_idle=max_connections,
-            monotonic=monotonic,
+        # A connection that parent and child share would mix up their answers.
+        self._transport = PerProcess(
+            partial(
+                Transport,
+                timeout=timeout,
+                ca=ca,
+                client_cert=client_cert,
+                proxy=proxy,
+                max_idle=max_connections,
+                monotonic=monotonic,
+            ),
+            abandon=Transport.abandon,
         )
-        # One per process: a connection that parent and child share mixes up their answers. No lock
-        # guards it, as one may be held at a fork; setdefault() is atomic, and whoever loses the
-        # race throws a transport away that has opened nothing yet.
-        self._transports: dict[int, Transport] = {}
         self._quiet_until: dict[str, float] = {}
 
     def verify(self, credential: Credential) -> Verdict:
@@ -113,13 +113,14 @@ class HttpKeyService:
 
     def close(self) -> None:
         """Close the idle connections; a later verification finds no service."""
-        for transport in list(self._transports.values()):
+        transport = self._transport.made()
+        if transport is not None:
             transport.close()
 
     def _outcome(self, credential: Credential) -> Verdict | VerificationError:
         try:
             request = self._protocol.request(credential)
-            status, headers, body = self._transport().exchange(
+            status, headers, body = self._transport.get().exchange(
                 request.method, self._url, {**self._headers, **request.headers}, request.body
             )
             answer = KeyAnswer(credential, status, headers, body, self._time())
@@ -133,18 +134,6 @@ class HttpKeyService:
                 return Overloaded("no_descriptor")
             return KeyServiceUnavailable(error.cause, error.detail)
         return shortened(verdict, headers) if self._cache_control else verdict
-
-    def _transport(self) -> Transport:
-        pid = os.getpid()
-        transport = self._transports.get(pid)
-        if transport is None:
-            others = [number for number in list(self._transports) if number != pid]
-            inherited = [self._transports.pop(number, None) for number in others]
-            transport = self._transports.setdefault(pid, self._new_transport())
-            for other in inherited:
-                if other is not None:
-                    other.abandon()
-        return transport
 
     def _warn_of_redirect(self, answer: KeyAnswer) -> None:
         if not 300 <= answer.status < 400 or not self._may_log("redirect"):

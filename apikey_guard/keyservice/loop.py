@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import threading
 from collections.abc import Coroutine
 from typing import TypeVar, cast
 
 from apikey_guard.errors import KeyServiceUnavailable, Overloaded
+from apikey_guard.process import PerProcess
 
 T = TypeVar("T")
 
@@ -31,9 +31,7 @@ class OwnLoop:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._making = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._made = PerProcess(_Made)
 
     def run(self, coroutine: Coroutine[object, object, T]) -> T:
         """What the coroutine returns or raises. Called from threads without a loop.
@@ -42,7 +40,7 @@ class OwnLoop:
         :raises Overloaded: the system gives no thread or descriptor for the loop.
         """
         try:
-            loop = self._running()
+            loop = self._made.get().running()
         except BaseException:
             coroutine.close()
             raise
@@ -60,16 +58,22 @@ class OwnLoop:
 
     def close(self) -> None:
         """End the thread. May be called twice."""
-        loop, self._loop = self._loop, None
-        if loop is not None and self._pid == os.getpid():
+        made = self._made.made()
+        if made is not None and made.loop is not None:
+            loop, made.loop = made.loop, None
             loop.call_soon_threadsafe(loop.stop)
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        if self._pid != os.getpid():
-            # Another thread of the parent may have held it when this process was forked off.
-            self._making, self._loop, self._pid = threading.Lock(), None, os.getpid()
+
+class _Made:
+    """The loop of one process, if it is needed there."""
+
+    def __init__(self) -> None:
+        self._making = threading.Lock()
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def running(self) -> asyncio.AbstractEventLoop:
         with self._making:
-            if self._loop is None:
+            if self.loop is None:
                 try:
                     loop = asyncio.new_event_loop()
                 except OSError:
@@ -80,8 +84,8 @@ class OwnLoop:
                 except (RuntimeError, MemoryError):
                     loop.close()
                     raise Overloaded("no_thread") from None
-                self._loop = loop
-            return self._loop
+                self.loop = loop
+            return self.loop
 
 
 async def _kept(coroutine: Coroutine[object, object, T]) -> tuple[T | None, BaseException | None]:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Outcome, Question
@@ -28,6 +25,7 @@ from apikey_guard.errors import (
     VerificationError,
     tells_of_an_outage,
 )
+from apikey_guard.process import PerProcess
 from apikey_guard.settings import Settings
 from apikey_guard.verification.asking import Process
 from apikey_guard.verification.inflight import Joined
@@ -66,11 +64,7 @@ class Verifier:
             max_entries=settings.cache_max_entries,
             negative_max_entries=settings.negative_max_entries,
         )
-        self._processes: dict[int, Process] = {}
-        # What runs on callers' event loops, and what to do where it never ends: a loop may be closed
-        # with its tasks still in it.
-        self._tasks: dict[asyncio.Task[None], Callable[[], None]] = {}
-        self._inherited: list[object] = []
+        self._process = PerProcess(self._begin_process)
 
     # -- answers -------------------------------------------------------------------------------
 
@@ -107,9 +101,9 @@ class Verifier:
 
         A hook that runs in the caller's own thread ends when it ends.
         """
-        self._forget_closed_loops()
         until = time.monotonic() + self._settings.validator_timeout
-        process = self._process()
+        process = self._process.get()
+        process.forget_closed_loops()
         hook = process.hook
         started = self._start(question, until, mine=hook is not None and hook.here is not None)
         if isinstance(started, Outcome):
@@ -125,9 +119,9 @@ class Verifier:
 
     async def ask_async(self, question: Question) -> Outcome:
         """As :meth:`ask`, without blocking the event loop."""
-        self._forget_closed_loops()
         until = time.monotonic() + self._settings.validator_timeout
-        process = self._process()
+        process = self._process.get()
+        process.forget_closed_loops()
         hook = process.hook
         started = self._start(question, until, mine=hook is not None and hook.on_loop is not None)
         if isinstance(started, Outcome):
@@ -139,9 +133,7 @@ class Verifier:
             task = asyncio.create_task(
                 process.verifications.run_on_loop(verification, hook.on_loop, within=within)
             )
-            # One that is cancelled before its first step never runs a line of its own.
-            self._tasks[task] = partial(process.verifications.left_by_its_loop, verification)
-            task.add_done_callback(self._forget_task)
+            process.keep(task, verification)
             if hook.holds:
                 await asyncio.wait([task])
         future = asyncio.wrap_future(verification.future)
@@ -161,7 +153,7 @@ class Verifier:
 
     def _start(self, question: Question, until: float | None, *, mine: bool) -> Outcome | Joined:
         """The verification to wait for, or the outcome at once."""
-        process = self._process()
+        process = self._process.get()
         fingerprint, stale = question.fingerprint, question.stale
         rests_until = self.cache.failed[fingerprint]
         # What may serve stale does so at once where the last verification of this very key failed,
@@ -186,17 +178,6 @@ class Verifier:
             return self._start(question, until, mine=mine) if outcome is None else outcome
         return Outcome(stale, Freshness.STALE) if at_once else joined
 
-    def _forget_task(self, task: asyncio.Task[None]) -> None:
-        """A task has ended, or its loop has: its verification is ended where that did not happen yet."""
-        left = self._tasks.pop(task, None)
-        if left is not None:
-            left()
-
-    def _forget_closed_loops(self) -> None:
-        for task in list(self._tasks):
-            if task.get_loop().is_closed():
-                self._forget_task(task)
-
     def _left(self, question: Question, verification: Verification, until: float) -> float:
         """Seconds for which a caller goes on waiting.
 
@@ -215,7 +196,7 @@ class Verifier:
 
     def _outcome(self, question: Question, verification: Verification) -> Outcome:
         """How a verification ended, or did not end, for one of those who waited for it."""
-        process = self._process()
+        process = self._process.get()
         answer: Remembered | VerificationError | None
         if verification.future.done():
             answer = verification.future.result()
@@ -241,7 +222,7 @@ class Verifier:
         postponed = entry.postponed(now + _REFRESH_REST)
         if self.cache.failed[fingerprint] <= now:
             try:
-                if self._process().verifications.join(fingerprint, question.credential) is not None:
+                if self._process.get().verifications.join(fingerprint, question.credential) is not None:
                     postponed = entry.postponed(None)
             except Overloaded:
                 pass
@@ -298,7 +279,7 @@ class Verifier:
 
     def revoke_one(self, fingerprint: bytes) -> int:
         """Forget one fingerprint. Returns how many valid credentials were forgotten."""
-        self._process().verifications.revoke(fingerprint)
+        self._process.get().verifications.revoke(fingerprint)
         return self.cache.drop_one(fingerprint)
 
     def revoke_prefix(self, digits: str) -> int:
@@ -321,46 +302,29 @@ class Verifier:
 
     def revoke_all(self) -> int:
         """Forget everything."""
-        self._process().verifications.revoke(None)
+        self._process.get().verifications.revoke(None)
         return self.cache.clear()
 
     def _revoke_matching(self, matches: Callable[[bytes, Remembered | None], bool]) -> int:
         # Whose credential is under way is not known yet: none of those answers is remembered.
-        self._process().verifications.revoke(None)
+        self._process.get().verifications.revoke(None)
         return self.cache.drop(matches)
 
     # -- the process ---------------------------------------------------------------------------
 
-    def _process(self) -> Process:
-        """What belongs to this process; a forked child must not touch its parent's."""
-        pid = os.getpid()
-        process = self._processes.get(pid)
-        if process is None:
-            self.cache.renew()
-            # setdefault lets one of two racing threads win; the loser's has no thread or socket yet.
-            process = self._processes.setdefault(pid, Process(self, self._settings, self._clock))
-            _after_fork(self)
-        return process
-
-    def forget_process(self) -> None:
-        """In a forked child: begin anew, whatever process ids were used before.
-
-        The parent's connections stay referenced, so that nothing here says goodbye on them, and its
-        tasks, so that none is ended here, where another thread of the parent may have held a lock.
-        """
-        self._inherited.append(self._tasks)
-        self._tasks = {}
-        self._processes = {-number: process for number, process in enumerate(self._processes.values())}
+    def _begin_process(self) -> Process:
+        self.cache.renew()
+        return Process(self, self._settings, self._clock)
 
     def close(self) -> None:
         """Let go of threads and sockets. May be called twice; then only what is remembered is answered."""
-        process = self._processes.get(os.getpid())
+        process = self._process.made()
         if process is not None:
             process.close()
 
     def stats(self) -> Mapping[str, int | bool]:
         """Entries, threads and verifications of this process, with stable names."""
-        process = self._processes.get(os.getpid())
+        process = self._process.made()
         return {
             "cached_valid": len(self.cache.valid),
             "cached_invalid": len(self.cache.invalid),
@@ -375,15 +339,3 @@ def _met_silence(error: VerificationError, process: Process) -> bool:
     """Whether a caller waited in vain because others' verifications do, and not because many wait."""
     in_vain = isinstance(error, SlowAnswer) or (isinstance(error, Overloaded) and error.cause == "no_slot")
     return in_vain and process.breaker.is_silent
-
-
-def _after_fork(verifier: Verifier) -> None:
-    """Hook into fork once per process that verifies; uWSGI runs no hooks, there the pid tells."""
-    known = weakref.ref(verifier)
-
-    def forget() -> None:
-        alive = known()
-        if alive is not None:
-            alive.forget_process()
-
-    os.register_at_fork(after_in_child=forget)

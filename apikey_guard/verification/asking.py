@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from apikey_guard.assembly import make_key_service
@@ -47,6 +50,9 @@ class Process:
         self._clock = clock
         self._making = threading.Lock()
         self._key_service: KeyService | None = None
+        # What runs on callers' event loops, and what to do where it never ends: a loop may be closed
+        # with its tasks still in it.
+        self._tasks: dict[asyncio.Task[None], Callable[[], None]] = {}
         # A probe that never reports is given up when its caller has been for some time.
         self.breaker = Breaker(clock, probe_timeout=2 * settings.validator_timeout)
         self.verifications = Verifications(
@@ -75,6 +81,23 @@ class Process:
             return None
         made = self.key_service
         return made if isinstance(made, CalledKeyService) else None
+
+    def keep(self, task: asyncio.Task[None], verification: Verification) -> None:
+        """See to the end of a verification that runs on a caller's event loop."""
+        # One that is cancelled before its first step never runs a line of its own.
+        self._tasks[task] = partial(self.verifications.left_by_its_loop, verification)
+        task.add_done_callback(self._forget)
+
+    def forget_closed_loops(self) -> None:
+        """End the verifications of event loops that are no more."""
+        for task in list(self._tasks):
+            if task.get_loop().is_closed():
+                self._forget(task)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        left = self._tasks.pop(task, None)
+        if left is not None:
+            left()
 
     def close(self) -> None:
         self.verifications.close()

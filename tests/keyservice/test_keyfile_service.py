@@ -369,7 +369,7 @@ def test_c01_a_fork_in_the_middle_of_a_reading_does_not_stop_the_child_from_read
     write(path, block())
     service = FileKeyService(path, clock=clock)
     reads, writes = os.pipe()
-    with service._reading:  # as a thread holds it that is reading when another one forks
+    with service._reading.get():  # as a thread holds it that is reading when another one forks
         child = os.fork()
         if child == 0:
             write(path, block("KCANARY-new"))

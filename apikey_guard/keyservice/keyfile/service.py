@@ -15,6 +15,7 @@ from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.errors import KeyFileError
 from apikey_guard.keyservice.keyfile.records import MARK, KeyEntry, KeyState, digest_of, parse
+from apikey_guard.process import PerProcess
 
 logger = logging.getLogger("apikey_guard")
 
@@ -53,8 +54,7 @@ class FileKeyService:
     def __init__(self, path: str | os.PathLike[str], *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._path = os.fspath(path)
         self._clock = clock
-        self._reading = threading.Lock()
-        self._pid = os.getpid()
+        self._reading = PerProcess(threading.Lock)
         self._seen: _Signature | None = None
         self._settles_at: float | None = None
         self._complaint = ""
@@ -91,17 +91,15 @@ class FileKeyService:
         now = self._clock.monotonic()
         if now < self._next_look:
             return
-        if self._pid != os.getpid():
-            # Another thread of the parent may have held it when this process was forked off.
-            self._reading, self._pid = threading.Lock(), os.getpid()
         # Whoever comes while another thread reads is answered from what is known.
-        if not self._reading.acquire(blocking=False):
+        reading = self._reading.get()
+        if not reading.acquire(blocking=False):
             return
         try:
             self._next_look = now + CHECK_SECONDS
             self._read_changes()
         finally:
-            self._reading.release()
+            reading.release()
 
     def _read_changes(self) -> None:
         try:
