@@ -124,9 +124,10 @@ def _insist(scopes: frozenset[str]) -> None:
 
 def _look_at_class(called: object, *_: object) -> None:
     """Look at what a view class asks for, where the view that Flask has found does not show the class."""
-    view = current_app.view_functions.get(request.endpoint or "") if has_request_context() else None
-    kind = type(called)
-    if view is None or (getattr(view, "view_class", None) is kind and ENTRANCE in current_app.extensions):
+    if not has_request_context():
+        return
+    kind, view = type(called), current_app.view_functions.get(request.endpoint or "")
+    if getattr(view, "view_class", None) is kind and ENTRANCE in current_app.extensions:
         return
     mark = _nearest((*_present(_handler_mark(kind, request.method)), *_class_marks(kind)))
     if mark.access == "required":

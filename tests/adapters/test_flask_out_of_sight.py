@@ -182,6 +182,9 @@ def classes(keys: FakeKeyService) -> Flask:
         view = kind.as_view(name)
         around: Any = hidden(app.ensure_sync(view))
         app.add_url_rule(f"/hidden/{name}", f"hidden-{name}", around, methods=["GET", "POST", "PUT"])
+    # Where nothing is found, no view is to be seen at all.
+    unfound = Required.as_view("unfound")
+    app.before_request(lambda: unfound() if request.endpoint is None else None)
     return app
 
 
@@ -240,6 +243,10 @@ def test_a16_what_opens_a_class_by_a_decorator_of_its_own_opens_no_subclass(
     }
     app.add_url_rule("/", name, views[name])
     assert ends(app, "/") == expected
+
+
+def test_a16_what_a_class_asks_for_holds_where_flask_found_no_view(classes: Flask) -> None:
+    assert ends(classes, "/nowhere") == KEY
 
 
 def test_a_class_that_flask_cannot_call_cannot_be_marked(keys: FakeKeyService) -> None:
