@@ -11,7 +11,7 @@ from flask.cli import AppGroup
 from apikey_guard.assembly import key_cookies
 from apikey_guard.diagnosis.settings import Level, about_revocation, about_settings, shown_hiding
 from apikey_guard.errors import KeyFileError
-from apikey_guard.flask.marks import Views
+from apikey_guard.flask.marks import Views, is_required
 from apikey_guard.guard import Guard
 from apikey_guard.settings import SETTING_NAMES, Settings
 
@@ -122,7 +122,7 @@ def _default(app: Flask, guard: Guard) -> Iterator[str]:
         views.access(rule.endpoint, method) == "required"
         for rule in app.url_map.iter_rules()
         for method in rule.methods or ()
-    )
+    ) or any(is_required(each) for functions in app.before_request_funcs.values() for each in functions)
     if not asking and not any(route.access == "required" for route in guard.settings.routes):
         yield "nothing is guarded: no view has guard.required or require_scopes, and no route is required"
 

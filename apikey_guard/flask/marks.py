@@ -149,6 +149,12 @@ def _own(target: object) -> Mark | None:
     return mark if isinstance(mark, Mark) else None
 
 
+def is_required(function: object) -> bool:
+    """Whether a function that is no view, such as one before the request, asks for a key."""
+    mark = _own(function)
+    return mark is not None and mark.access == "required"
+
+
 class Views:
     """The marks of one app's views.
 

@@ -220,10 +220,13 @@ def test_flask_check_says_what_is_open(site: flask.Flask, keys: FakeKeyService) 
     assert "nothing is guarded" not in shown
     bare = flask.Flask("bare")
     ApiKeyGuard(bare, key_service=keys, default_access="public")
-    assert (
-        "nothing is guarded"
-        in bare.test_cli_runner().invoke(args=["apikey-guard", "check", "--offline"]).output
-    )
+    checking = ["apikey-guard", "check", "--offline"]
+    assert "nothing is guarded" in bare.test_cli_runner().invoke(args=checking).output
+    guard = ApiKeyGuard(key_service=keys, default_access="public")
+    before = flask.Flask("before")
+    guard.init_app(before)
+    before.before_request(guard.required(lambda: None))
+    assert "nothing is guarded" not in before.test_cli_runner().invoke(args=checking).output
 
 
 def test_as_consumer_reaches_what_asks_for_a_key(site: flask.Flask, keys: FakeKeyService) -> None:
