@@ -72,10 +72,15 @@ def test_flask_finds_a_key_that_is_still_there(read: str, kind: str) -> None:
     assert (answer.status_code, answer.text if answer.status_code == 200 else None) == expected
 
 
+@required
+def inside(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"{request.consumer.username} {request.POST['z']}")  # type: ignore[attr-defined]
+
+
 class Uploads(View):
-    @required
     def post(self, request: HttpRequest) -> HttpResponse:
-        return HttpResponse(f"{request.consumer.username} {request.POST['z']}")  # type: ignore[attr-defined]
+        answer: HttpResponse = inside(request)
+        return answer
 
     def dispatch(self, request: Any, *args: object, **kwargs: object) -> Any:
         getattr(request, request.GET["read"])
