@@ -16,8 +16,9 @@ from apikey_guard.core.hiding import Hiding
 from apikey_guard.core.model import Consumer
 from apikey_guard.guard import Guard
 
-# What a stand-in presents: well-formed under every setting, and no key that anybody has.
-_LENGTH: Final = 8
+# Bytes of what a stand-in presents: well-formed under every setting, no key that anybody has, and none
+# that is warned of as weak.
+_LENGTH: Final = 16
 
 
 class _AlwaysPresent(Extractor):

@@ -229,12 +229,15 @@ def test_flask_check_says_what_is_open(site: flask.Flask, keys: FakeKeyService) 
     assert "nothing is guarded" not in before.test_cli_runner().invoke(args=checking).output
 
 
-def test_as_consumer_reaches_what_asks_for_a_key(site: flask.Flask, keys: FakeKeyService) -> None:
+def test_as_consumer_reaches_what_asks_for_a_key(
+    site: flask.Flask, keys: FakeKeyService, caplog: pytest.LogCaptureFixture
+) -> None:
     with as_consumer(site.extensions["apikey_guard"], "9", scopes=["write"]):
         client = site.test_client()
         assert client.get("/required").text.startswith("9 ")
         assert client.get("/scoped").status_code == 200
     assert keys.calls == 0
+    assert "fewer than" not in caplog.text  # no key was weak: there was none
 
 
 # -- Django --------------------------------------------------------------------------------------------
