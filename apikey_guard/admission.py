@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from apikey_guard.core.decision import Rule
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.headers import IdentityHeaders
 from apikey_guard.core.model import Allow, Deny
+from apikey_guard.core.rules import Rule
 from apikey_guard.core.standin import BEGINNING, STANDIN_BYTES
 from apikey_guard.environ import CONSUMER, DECISION, Environ
 from apikey_guard.observe.decisions import Telling

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from apikey_guard.clock import Clock
 from apikey_guard.core.cors import Cors
-from apikey_guard.core.decision import Defaults, Policy
 from apikey_guard.core.extraction import Location, environ_key
 from apikey_guard.core.headers import IDENTITY_HEADERS, IdentityHeaders
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.peers import Peers
 from apikey_guard.core.routing import Route
+from apikey_guard.core.rules import Defaults, Rules
 from apikey_guard.core.table import RouteTable
 from apikey_guard.errors import SettingsError
 from apikey_guard.forwarding.spec import OriginSpec
@@ -80,7 +80,7 @@ def called_key_service(given: Hook, settings: Settings) -> CalledKeyService:
     return CalledKeyService(given, OwnLoop(settings.validator_timeout))
 
 
-def make_policy(settings: Settings) -> Policy:
+def make_rules(settings: Settings) -> Rules:
     """The routes and what holds where they say nothing."""
     defaults = Defaults(
         key_locations=settings.key_locations,
@@ -95,7 +95,7 @@ def make_policy(settings: Settings) -> Policy:
         dialect=settings.dialect,
         realm=settings.realm,
     )
-    return Policy(settings.routes, defaults)
+    return Rules(settings.routes, defaults)
 
 
 def make_cors(settings: Settings) -> Cors | None:
@@ -111,10 +111,10 @@ def make_cors(settings: Settings) -> Cors | None:
 
 def hiding_of(settings: Settings) -> Mapping[str, Hide]:
     """What becomes of a verified key, by where a request goes: ``all requests``, then routes that differ."""
-    policy = make_policy(settings)
-    default = policy.default.hiding.hide_as
+    rules = make_rules(settings)
+    default = rules.default.hiding.hide_as
     found: dict[str, Hide] = {"all requests": default}
-    for path, rule in policy.rules:
+    for path, rule in rules.by_path:
         if rule.hiding.hide_as != default:
             methods = "" if rule.methods is None else f"{','.join(sorted(rule.methods))} "
             found[f"{methods}{path}"] = rule.hiding.hide_as

@@ -1,4 +1,4 @@
-"""The names under which a request's environ says what was decided about it."""
+"""What an environ says: its path, and under our own names what was decided about the request."""
 
 from __future__ import annotations
 
@@ -14,3 +14,13 @@ DECISION: Final = "apikey_guard.decision"
 ORIGIN: Final = "apikey_guard.origin"
 #: Why a request that was allowed got no answer from behind the guard, for what logs it.
 UNANSWERED: Final = "apikey_guard.unanswered"
+
+
+def unicode_path(path: str) -> str:
+    """A WSGI path as Unicode (PEP 3333 shows its bytes as latin-1); what is no UTF-8 as U+FFFD."""
+    try:
+        return path.encode("latin-1").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        # No server may hand this over; whatever it is, it is not a canonical path. Marked at its end, so
+        # that it still lies below the routes it begins with.
+        return path + "\ufffd"

@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Final, Unpack
 
 from apikey_guard.admission import Admission
-from apikey_guard.assembly import make_cors, make_identity_headers, make_policy
+from apikey_guard.assembly import make_cors, make_identity_headers, make_rules
 from apikey_guard.bodies import RequestBody, WsgiBody, with_body
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core import body as body_fields
 from apikey_guard.core.cors import is_preflight
-from apikey_guard.core.decision import Outcome, Question, Rule, conclude, lacking, settle
+from apikey_guard.core.decision import Outcome, Question, conclude, lacking, settle
 from apikey_guard.core.extraction import Ambiguous, Location
 from apikey_guard.core.model import (
     NO_SCOPES,
@@ -34,6 +34,7 @@ from apikey_guard.core.model import (
     Rejection,
 )
 from apikey_guard.core.peers import Peers, network_of
+from apikey_guard.core.rules import Rule
 from apikey_guard.core.standin import STRONG_LENGTH
 from apikey_guard.environ import CONSUMER, DECISION, UNANSWERED, Environ
 from apikey_guard.errors import BadRequest, BodyTooLarge, KeyServiceUnavailable
@@ -74,8 +75,8 @@ class Guard:
         self.settings = settings = load_settings(**given) if settings is None else settings
         self._clock = clock
         self._monotonic, self._time = clock.monotonic, clock.time
-        self._policy = make_policy(settings)
-        self._rule, self._plain_rules = self._policy.rule, self._policy.plain_rules
+        self._rules = make_rules(settings)
+        self._rule, self._plain_rules = self._rules.rule, self._rules.plain_rules
         #: What lets pages of other origins read the guard's answers, or None.
         self.cors = make_cors(settings)
         self._verifier = Verifier(settings, clock)
@@ -112,7 +113,7 @@ class Guard:
 
     def begin(self, environ: Environ, path: str, body: RequestBody | None = None) -> Allow | Pending:
         """The first step: an Allow for a key that is remembered; what else it is, is still to be settled."""
-        rule = self._policy.default
+        rule = self._rules.default
         try:
             rule = self._plain_rules.get(path) or self._rule(path, environ)
             if not rule.plain or environ.get("REQUEST_METHOD") == "OPTIONS":
@@ -226,7 +227,7 @@ class Guard:
         :param readable: whether pages of the ``cors_origins`` may read it by the rejection's own headers;
             an adapter behind which others may add such headers adds :attr:`cors` last instead.
         """
-        rule = self._policy.default
+        rule = self._rules.default
         try:
             rule = self._plain_rules.get(path) or self._rule(path, environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
@@ -243,7 +244,7 @@ class Guard:
             rejection = self._rejections.make(deny, rule, environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
-            rejection = self._policy.default.wording.of_fault()
+            rejection = self._rules.default.wording.of_fault()
         return self._rejections.readable(rejection, environ) if readable and self.cors else rejection
 
     def unanswered(self, reason: Reason, environ: Environ, path: str) -> Rejection:
@@ -258,7 +259,7 @@ class Guard:
             rejection = self._rejections.make(Deny(reason), self._rule(path, environ), environ)
         except Exception as error:  # noqa: BLE001 - the guard's own edge
             fault(error)
-            rejection = self._policy.default.wording.of_fault()
+            rejection = self._rules.default.wording.of_fault()
         return self._rejections.readable(rejection, environ)
 
     # -- the first step ------------------------------------------------------------------------
@@ -334,7 +335,7 @@ class Guard:
         if rule.mode == "off":
             return PASSED
         decision: Allow | Deny | None = None
-        if rule.access == "public" or self._policy.hands_on(path, environ):
+        if rule.access == "public" or self._rules.hands_on(path, environ):
             decision = Allow(route=rule.label)
         elif self._answers(environ):
             decision = Deny(Reason.PREFLIGHT, route=rule.label)

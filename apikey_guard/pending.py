@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from apikey_guard.core.decision import Question, Rule, lacking
+from apikey_guard.core.decision import Question, lacking
 from apikey_guard.core.extraction import Ambiguous
 from apikey_guard.core.model import NO_SCOPES, Allow, Decision, Deny, Reason, Rejection
 from apikey_guard.core.paths import keeps_its_segments
 from apikey_guard.core.routing import Access
+from apikey_guard.core.rules import Rule
 from apikey_guard.environ import Environ
 from apikey_guard.observe.decisions import fault
 
@@ -137,7 +138,7 @@ class Pending:
             # An empty credential is one that was presented, wherever it stood.
             opened = access == "optional" and said == missing and self._found.value is None
             return nobody if opened else said
-        if guard._policy.hands_on(self.path, environ):
+        if guard._rules.hands_on(self.path, environ):
             return said
         if guard._answers(environ):
             return Deny(Reason.PREFLIGHT, route=rule.label)
@@ -240,7 +241,7 @@ def _is_fault(said: Decision | Question) -> bool:
 
 def _resumed(guard: Guard, environ: Environ, place: Place, found: Found) -> Pending:
     """As :meth:`Guard.begin`, for a request that stands at another place, by what it presented at first."""
-    rule = guard._policy.default
+    rule = guard._rules.default
     try:
         seen = place.seen_in(environ)
         rule = guard._rule(place.path, seen)
@@ -257,7 +258,7 @@ def _resumed(guard: Guard, environ: Environ, place: Place, found: Found) -> Pend
 
 def _resumed_with_key(guard: Guard, environ: Environ, place: Place, decision: Allow) -> Pending:
     """As :func:`_resumed`, where a key opened the way: it holds, and the rule's scopes are looked at anew."""
-    rule = guard._policy.default
+    rule = guard._rules.default
     said: Decision = decision
     try:
         rule = guard._rule(place.path, place.seen_in(environ))

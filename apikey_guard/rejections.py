@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from apikey_guard.core.cors import Cors
-from apikey_guard.core.decision import Rule
 from apikey_guard.core.model import Deny, Reason, Rejection
+from apikey_guard.core.rules import Rule
 from apikey_guard.settings import Settings
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
 from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
-from apikey_guard.environ import Environ
+from apikey_guard.environ import Environ, unicode_path
 from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Guard
 from apikey_guard.pending import Pending
@@ -101,13 +101,3 @@ def _respond(rejection: Rejection, environ: Environ, start_response: StartRespon
         headers.append(("Content-Length", str(len(rejection.body))))
     start_response(rejection.status_line, headers)
     return [] if environ.get("REQUEST_METHOD") == "HEAD" else [rejection.body]
-
-
-def unicode_path(path: str) -> str:
-    """A WSGI path as Unicode (PEP 3333 shows its bytes as latin-1); what is no UTF-8 as U+FFFD."""
-    try:
-        return path.encode("latin-1").decode("utf-8", "replace")
-    except UnicodeEncodeError:
-        # No server may hand this over; whatever it is, it is not a canonical path. Marked at its end, so
-        # that it still lies below the routes it begins with.
-        return path + "\ufffd"

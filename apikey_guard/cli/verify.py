@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from apikey_guard.assembly import make_policy
+from apikey_guard.assembly import make_rules
 from apikey_guard.cli.arguments import Commands, add_command, add_settings, line_from_stdin, read_settings
 from apikey_guard.cli.console import Console
 from apikey_guard.core.model import Credential, Verdict
@@ -87,7 +87,7 @@ def _key(given: str | None) -> str:
 
 def _result(settings: Settings, key: str, console: Console) -> _Result:
     fingerprint = fingerprint_of(settings, key)
-    if not make_policy(settings).default.extractor.is_well_formed(key):
+    if not make_rules(settings).default.extractor.is_well_formed(key):
         # As the guard does: nobody is asked about what cannot be a key.
         trouble = "was not asked: no key looks like this (key_pattern, key_max_length, visible ASCII)"
         return _Result("malformed", _INVALID, Asked(None, trouble, "malformed", 0.0), fingerprint)

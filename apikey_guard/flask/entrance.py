@@ -19,7 +19,7 @@ from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Question
 from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
-from apikey_guard.environ import CONSUMER, DECISION, Environ
+from apikey_guard.environ import CONSUMER, DECISION, Environ, unicode_path
 from apikey_guard.flask.around import Refused, only_by, readable
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
@@ -27,7 +27,7 @@ from apikey_guard.flask.shown import body_is_read, show_anew
 from apikey_guard.forwarding.forwarder import AIM, Forwarder
 from apikey_guard.guard import PASSED, PREFLIGHT, Guard
 from apikey_guard.pending import Passage, Pending, Place
-from apikey_guard.wsgi import refusing, unicode_path
+from apikey_guard.wsgi import refusing
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

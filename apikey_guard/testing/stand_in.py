@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from apikey_guard.core.decision import Rule
 from apikey_guard.core.extraction import Extractor
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.hiding import Hiding
 from apikey_guard.core.model import Consumer
+from apikey_guard.core.rules import Rule
 from apikey_guard.guard import Guard
 
 # Bytes of what a stand-in presents: well-formed under every setting, no key that anybody has, and none

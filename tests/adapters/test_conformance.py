@@ -8,7 +8,7 @@ import os
 import pytest
 
 from apikey_guard.core.paths import is_canonical
-from apikey_guard.wsgi import unicode_path
+from apikey_guard.environ import unicode_path
 from tests.adapters.cases_bodies import BODIES
 from tests.adapters.cases_credentials import CREDENTIALS, STATUS
 from tests.adapters.cases_requests import PATHS, SECRETS, STRAIN

@@ -7,7 +7,7 @@ from typing import cast
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from apikey_guard import Consumer, GuardMiddleware, load_settings
-from apikey_guard.wsgi import unicode_path
+from apikey_guard.environ import unicode_path
 from tests.adapters.conformance import REACHED, Answer, Request, Seen, identity_of, texts_of
 from tests.harness import call, read_body
 
