@@ -119,7 +119,8 @@ class _WithConnections:
             close_old_connections()
 
     def close(self) -> None:
-        self._key_service.close()
+        # A dotted path leads to the same object again, for the guard of the next settings.
+        self._key_service.stop()
 
 
 def make_guard() -> Guard:

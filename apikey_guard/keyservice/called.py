@@ -61,8 +61,12 @@ class CalledKeyService:
             raise AssertionError("a hook is plain or async")
         return _checked(self._plain, credential)
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Let go of what is ours, and leave the app's own object as it is."""
         self._loop.close()
+
+    def close(self) -> None:
+        self.stop()
         if self._close is not None:
             self._close()
 

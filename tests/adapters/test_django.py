@@ -23,7 +23,7 @@ from django.middleware.cache import FetchFromCacheMiddleware
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 
-from apikey_guard import Consumer, SettingsError
+from apikey_guard import Consumer, Credential, SettingsError, Verdict
 from apikey_guard.core.standin import is_standin
 from apikey_guard.django import optional, public, require_scopes
 from apikey_guard.testing import FakeKeyService, as_consumer
@@ -272,6 +272,33 @@ def test_settings_are_read_anew_where_they_change() -> None:
     with override_settings(APIKEY_GUARD={"KEY_SERVICE": FakeKeyService()}):
         assert client.get("/plain/", HTTP_APIKEY=KEY).status_code == 401
     assert client.get("/plain/", HTTP_APIKEY=KEY).status_code == 200
+
+
+class Connected(FakeKeyService):
+    """A hook with connections of its own: closed, it answers no more."""
+
+    closed = False
+
+    def verify(self, credential: Credential) -> Verdict:
+        assert not self.closed
+        return super().verify(credential)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+CONNECTED = Connected([KEY])
+
+
+def test_a_hook_outlives_the_settings_that_name_it() -> None:
+    """The next settings name the same object: a module is imported once."""
+    given = {"KEY_SERVICE": f"{__name__}.CONNECTED", "CACHE_TTL": 0, "STALE_IF_ERROR": 0}
+    client = Client()
+    with override_settings(APIKEY_GUARD=given):
+        assert client.get("/plain/", HTTP_APIKEY=KEY).status_code == 200
+        with override_settings(APIKEY_GUARD={**given, "REALM": "another"}):
+            assert client.get("/plain/", HTTP_APIKEY=KEY).status_code == 200
+        assert client.get("/plain/", HTTP_APIKEY=KEY).status_code == 200
 
 
 def test_a_stand_in_consumer_needs_no_key_service(keys: FakeKeyService) -> None:
