@@ -63,7 +63,9 @@ def asks_for_a_key(view: object) -> bool:
     kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
     # Looked up without running what a class computes when its attributes are read.
     names = dir(kind) if isinstance(kind, type) else ()
-    methods = [each for name in names if isinstance(each := getattr_static(kind, name, None), FunctionType)]
+    found = [getattr_static(kind, name, None) for name in names]
+    # By their types: asking what a lazy object is an instance of would make it.
+    methods = [each for each in found if type(each) is FunctionType]
     marks = [mark_of(view), *map(_written_on, methods)]
     # The permissions of a viewset's action are REST framework's to keep, on the method.
     kept = [kind, *(getattr(method, "kwargs", None) for method in methods)]
