@@ -20,6 +20,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 from django.urls import path
+from django.utils.functional import SimpleLazyObject, classproperty
 from django.views import View
 from rest_framework.decorators import action, api_view  # type: ignore[import-untyped]
 from rest_framework.permissions import AllowAny  # type: ignore[import-untyped]
@@ -353,6 +354,15 @@ class Acting(ViewSet):  # type: ignore[misc]  # untyped base
         return who(request)
 
 
+def computed(*_: object) -> Any:
+    raise AssertionError("nobody has asked for it")
+
+
+class Lazy(View):
+    lazy = SimpleLazyObject(computed)
+    made = classproperty(computed)  # type: ignore[no-untyped-call]
+
+
 def urls_of(view: type, permissions: Sequence[Any] = (AllowAny,), **actions: str) -> type:
     """A URLconf with one class of REST framework's."""
     kind = type("Kind", (view,), {"permission_classes": permissions, "authentication_classes": []})
@@ -457,8 +467,9 @@ def test_a_key_in_the_body_is_found_by_what_asks_for_it(keys: FakeKeyService) ->
         (urls_of(APIView, [AllowAny & (AllowAny | HasScopes.of("a"))]), [], []),
         (urls_of(APIView, [~HasScopes.of("a")]), [], ["apikey_guard.W013"]),
         (urls_of(Acting, get="act"), [], []),
+        (urls_of(Lazy), [], ["apikey_guard.W013"]),
     ],
-    ids=["nothing", "a-route", "marks", "a-class", "either", "both", "not", "an-action"],
+    ids=["nothing", "a-route", "marks", "a-class", "either", "both", "not", "an-action", "lazy"],
 )
 def test_checks_say_when_nothing_is_guarded(
     keys: FakeKeyService, urls: type, routes: list[Route], expected: list[str]
