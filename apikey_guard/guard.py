@@ -61,7 +61,7 @@ class Guard:
 
     :param settings: complete settings; None loads them from ``given``, the environment and the
         TOML file.
-    :param clock: for ages and dates; tests move one by hand.
+    :param clock: for ages and dates, of whatever works for this guard; tests move one by hand.
     :param given: settings as keyword arguments.
     :raises SettingsError: lists everything that is wrong with the settings.
 
@@ -73,7 +73,7 @@ class Guard:
         self, settings: Settings | None = None, *, clock: Clock = SYSTEM_CLOCK, **given: Unpack[SettingsArgs]
     ) -> None:
         self.settings = settings = load_settings(**given) if settings is None else settings
-        self._clock = clock
+        self.clock = clock
         self._monotonic, self._time = clock.monotonic, clock.time
         self._rules = make_rules(settings)
         self._rule, self._plain_rules = self._rules.rule, self._rules.plain_rules

@@ -35,7 +35,7 @@ class GuardMiddleware:
     :param app: the WSGI application to guard; None is a gateway, in which everything has an origin.
     :param guard: a guard made elsewhere; None makes one of the other arguments.
     :param settings: complete settings, instead of keyword arguments.
-    :param clock: for ages and dates; tests move one by hand.
+    :param clock: of the guard that is made here, for ages and dates; tests move one by hand.
     :param given: settings as keyword arguments.
     :raises SettingsError: lists everything that is wrong with the settings.
     """
@@ -49,9 +49,9 @@ class GuardMiddleware:
         clock: Clock = SYSTEM_CLOCK,
         **given: Unpack[SettingsArgs],
     ) -> None:
-        self.guard = Guard(settings, clock=clock, **given) if guard is None else guard
-        self._begin: Callable[[Environ, str], Decision | Pending] = self.guard.begin
-        self._forwarder = make_forwarder(self.guard.settings, clock, app=app, refuse=refusing(self.guard))
+        self.guard = guard = Guard(settings, clock=clock, **given) if guard is None else guard
+        self._begin: Callable[[Environ, str], Decision | Pending] = guard.begin
+        self._forwarder = make_forwarder(guard.settings, guard.clock, app=app, refuse=refusing(guard))
         if self._forwarder is not None:
             app, self._begin = self._forwarder, self._aimed
         if app is None:

@@ -16,7 +16,6 @@ from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
 from apikey_guard.assembly import make_forwarder
-from apikey_guard.clock import Clock
 from apikey_guard.core.decision import Question
 from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
 from apikey_guard.environ import CONSUMER, DECISION, Environ, unicode_path
@@ -48,10 +47,9 @@ class Entrance:
 
     :param app: whose ``wsgi_app`` is wrapped and whose requests are looked at first.
     :param guard: decides.
-    :param clock: for the time that a failing origin rests.
     """
 
-    def __init__(self, app: Flask, guard: Guard, clock: Clock) -> None:
+    def __init__(self, app: Flask, guard: Guard) -> None:
         self._app = app
         self._guard = guard
         self._views = Views(app)
@@ -80,7 +78,7 @@ class Entrance:
             return (render if passed.__class__ is Refused else inside)(environ, start_response)
 
         forwarder = make_forwarder(
-            guard.settings, clock, app=inside, refuse=refusing(guard), recheck=self._at_origin
+            guard.settings, guard.clock, app=inside, refuse=refusing(guard), recheck=self._at_origin
         )
         entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app)
         if guard.cors is not None:

@@ -45,7 +45,7 @@ class ApiKeyGuard:
     holds no app, so one object serves any number of them.
 
     :param app: the app to guard; None leaves it to :meth:`init_app`.
-    :param clock: for ages and dates; tests move one by hand.
+    :param clock: of the guards that are made here, for ages and dates; tests move one by hand.
     :param given: settings as keyword arguments, for every app; they win over ``app.config``.
     :raises SettingsError: lists everything that is wrong with the settings.
     """
@@ -83,7 +83,7 @@ class ApiKeyGuard:
             guard = Guard(settings, clock=self._clock)
         app.extensions[EXTENSION] = guard
         self._guards.add(guard)
-        app.extensions[ENTRANCE] = Entrance(app, guard, self._clock)
+        app.extensions[ENTRANCE] = Entrance(app, guard)
         app.cli.add_command(make_commands(app, guard))
 
     # -- marks ---------------------------------------------------------------------------------
