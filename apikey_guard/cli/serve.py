@@ -23,6 +23,7 @@ from apikey_guard.core.routing import Route
 from apikey_guard.diagnosis.words import printable
 from apikey_guard.errors import ApiKeyGuardError
 from apikey_guard.gateway import Gateway, gateway_settings
+from apikey_guard.keyservice.keyfile.service import FileKeyService
 from apikey_guard.observe.access_log import access_logger
 from apikey_guard.settings import Settings
 
@@ -98,6 +99,8 @@ def _serve(options: argparse.Namespace, console: Console) -> int:
         from apikey_guard.cli.workers import Workers
     except ImportError:
         raise ApiKeyGuardError("serve needs gunicorn: pip install 'apikey-guard[serve]'") from None
+    if settings.keys_file is not None:
+        FileKeyService(settings.keys_file).close()
     workers = options.workers or min(_cores(), _MOST_WORKERS)
     threads = options.threads or min(2 * settings.origin_max_connections, _MOST_THREADS)
     host, number = options.bind

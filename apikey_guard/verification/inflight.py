@@ -21,6 +21,7 @@ from typing import NamedTuple
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.errors import (
+    KeyFileError,
     KeyServiceUnavailable,
     Overloaded,
     RateLimited,
@@ -330,7 +331,13 @@ class Verifications:
             elif isinstance(answer, asyncio.CancelledError | GeneratorExit) and verification.turn is not None:
                 outcome = Overloaded("closed")  # the caller's event loop ended: nobody's failure
             else:
-                logger.error("the key service raised %s: counted as unavailable", type(answer).__name__)
+                # The text of any other error may hold the credential.
+                what = (
+                    answer
+                    if isinstance(answer, KeyFileError)
+                    else f"the key service raised {type(answer).__name__}"
+                )
+                logger.error("%s: counted as unavailable", what)
             self._tell_breaker(verification, outcome)
         finally:
             self._end(verification, outcome)

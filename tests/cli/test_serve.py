@@ -403,6 +403,30 @@ def test_without_gunicorn_the_extra_is_named(tmp_path: Path) -> None:
     assert done.err == "error: serve needs gunicorn: pip install 'apikey-guard[serve]'\n"
 
 
+@pytest.mark.parametrize("text", [None, "keys = [\n"], ids=["missing", "broken"])
+def test_a_key_file_that_cannot_be_used_is_said_at_the_start(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "keys.toml").write_text(text)
+    done = run(tmp_path, "serve", "--set", "origin=http://127.0.0.1:9", "--set", "keys_file=keys.toml")
+    assert (done.status, done.out) == (2, "")
+    assert "key file keys.toml" in done.err
+
+
+def test_a_process_that_finds_a_broken_key_file_says_what_is_wrong(
+    serve: Callable[..., Serving], tmp_path: Path, origin: Origin
+) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text("keys = []\n")
+    file.chmod(0o600)
+    serving = serve("--set", f"origin={origin.url}", "--set", f"keys_file={file}")
+    # Nobody has shown a key yet, so the process has not read it.
+    file.write_text("keys = [\n")
+    assert serving.get("/").status == 503
+    serving.wait_for(r"key file \S+ cannot be used: at its end: not valid TOML", "err")
+    file.write_text("keys = []\n")
+    assert serving.get("/").status == 401
+
+
 def test_check_connects_to_the_origins(tmp_path: Path, file: str, origin: Origin) -> None:
     done = run(tmp_path, "check", "--config", file, "--json")
     found = {
