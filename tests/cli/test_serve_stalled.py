@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from apikey_guard.cli.caller import CallerSocket
 from apikey_guard.testing import LoopbackKeyService
 from tests.cli.test_serve import KEY, PATIENCE_SECONDS, Serving
 from tests.harness.origin import Exchange, Origin, answer
@@ -256,6 +258,19 @@ def test_d01_who_reads_no_answer_holds_no_thread_with_the_next_request(
     for _ in range(1_000):
         assert serving.get("/healthz", key=None).status == 200
         assert serving.get("/orders").status == 200
+
+
+def test_d01_an_answer_that_finds_room_is_not_waited_with() -> None:
+    ours, theirs = socket.socketpair()
+    caller = CallerSocket.of(ours, patience=0.05)
+    caller.setblocking(True)
+    with caller, theirs:
+        while caller.takes_answers:
+            os.write(caller.fileno(), b"x" * 100)
+        # A single answer is sent in several parts, of which the first may leave little room.
+        caller.sendall(b"y" * 100)
+        with pytest.raises(ConnectionResetError):
+            caller.sendall(b"z" * (1 << 24))
 
 
 def test_who_is_refused_amid_an_upload_can_read_why(
