@@ -139,8 +139,7 @@ def make_forwarder(
     :raises SettingsError: there are both an app and an origin for everything.
     """
     default = settings.origin
-    routed = any(route.origin is not None for route in settings.routes)
-    if default is None and settings.choose_origin is None and not routed:
+    if not settings.forwards:
         return None
     if app is not None and default is not None:
         raise SettingsError(

@@ -36,6 +36,20 @@ class ApiKeyGuardError(Exception):
     """The root of all exceptions of this library."""
 
 
+class Problem(str):
+    """A sentence about what cannot be used, with a word for programs.
+
+    :param code: stays as it is when the sentence is written anew.
+    """
+
+    code: str
+
+    def __new__(cls, sentence: str, code: str = "wrong_value") -> Problem:
+        problem = super().__new__(cls, sentence)
+        problem.code = code
+        return problem
+
+
 class SettingsError(ApiKeyGuardError):
     """The settings cannot be used; ``problems`` lists every one that was found.
 
@@ -43,7 +57,7 @@ class SettingsError(ApiKeyGuardError):
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(each if isinstance(each, Problem) else Problem(each) for each in problems)
         super().__init__(
             "apikey_guard cannot start:\n" + "\n".join(f"  - {problem}" for problem in self.problems)
         )

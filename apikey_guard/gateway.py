@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 from apikey_guard.assembly import open_by_default
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
-from apikey_guard.errors import SettingsError
+from apikey_guard.errors import Problem, SettingsError
 from apikey_guard.observe.access_log import access_logger, logged
 from apikey_guard.settings import DEFAULTS, Settings, SettingsArgs, load_settings
+from apikey_guard.settings.origins import may_forward
 from apikey_guard.settings.sources import find
 from apikey_guard.wsgi import GuardMiddleware
 
@@ -31,9 +32,10 @@ __all__ = ["Gateway", "create_app", "gateway_settings"]
 
 logger = logging.getLogger("apikey_guard")
 
-_NO_ORIGIN: Final = (
+_NO_ORIGIN: Final = Problem(
     "origin: a gateway needs somewhere to send requests to; give origin, a route with one, or choose_origin "
-    "with origins"
+    "with origins",
+    "no_origin",
 )
 _ALIVE: Final = b"ok\n"
 
@@ -64,7 +66,7 @@ def gateway_settings(**given: Unpack[SettingsArgs]) -> Settings:
         # Whoever starts one for the first time learns at once that an origin is missing too.
         missing = not _names_an_origin(given)
         raise SettingsError([*error.problems, *([_NO_ORIGIN] if missing else [])]) from None
-    if not _has_origin(settings.origin, settings.choose_origin, settings.routes):
+    if not settings.forwards:
         raise SettingsError([_NO_ORIGIN])
     return settings
 
@@ -74,16 +76,8 @@ def _names_an_origin(given: Mapping[str, object]) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were shown when the settings were loaded
         found = find(DEFAULTS, given, None, os.environ)
-    origin, chosen, routes = (found.values.get(name) for name in ("origin", "choose_origin", "routes"))
-    return not found.complete or _has_origin(origin, chosen, routes)
-
-
-def _has_origin(origin: object, chosen: object, routes: object) -> bool:
-    in_routes = isinstance(routes, Iterable) and any(
-        (route.get("origin") if isinstance(route, Mapping) else getattr(route, "origin", None)) is not None
-        for route in routes
-    )
-    return origin is not None or chosen is not None or in_routes
+    values = {name: found.values.get(name) for name in ("origin", "choose_origin", "routes")}
+    return not found.complete or may_forward(**values)
 
 
 class Gateway:

@@ -59,6 +59,16 @@ PLACES: Mapping[str, int] = {
     "apikey_guard.wsgi": ADAPTER,
 }
 
+# No adapter knows another one, but what is built around it.
+AROUND: Mapping[str, frozenset[str]] = {
+    "apikey_guard.__main__": frozenset({"apikey_guard.cli"}),
+    "apikey_guard.cli": frozenset({"apikey_guard.gateway", "apikey_guard.wsgi"}),
+    # Its ``as_consumer`` is that of the tests; a request that goes to an origin is answered as by WSGI.
+    "apikey_guard.flask": frozenset({"apikey_guard.testing", "apikey_guard.wsgi"}),
+    "apikey_guard.gateway": frozenset({"apikey_guard.wsgi"}),
+    "apikey_guard.pytest_plugin": frozenset({"apikey_guard.testing"}),
+}
+
 # Pure: no socket, clock, lock, thread, file, environment, randomness, log.
 PURE_STANDARD_LIBRARY = frozenset(
     [
@@ -179,8 +189,15 @@ def _own(where: str, module: str, place: int, name: str) -> Iterator[str]:
         yield f"{where}: the arrow to {name} points up; adapters -> guard -> parts -> core"
     elif theirs == place == PART and part_of(name) != part_of(module):
         yield f"{where}: a part knows no other part but the transport, and {name} is one"
+    elif theirs == place == ADAPTER and not _is_around(module, name):
+        yield f"{where}: an adapter knows no other one, and {name} is one"
     elif place <= CORE and theirs not in (ERRORS, CORE):
         yield f"{where}: core knows nobody, and {name} is not core"
+
+
+def _is_around(module: str, name: str) -> bool:
+    mine, theirs = part_of(module), part_of(name)
+    return module == PACKAGE or mine == theirs or theirs in AROUND.get(mine, ())
 
 
 def _foreign(where: str, module: str, place: int, name: str) -> Iterator[str]:

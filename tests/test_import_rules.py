@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.import_rules import FRAMEWORKS, PLACES, complaints_about, modules
+from tests.import_rules import AROUND, FRAMEWORKS, PLACES, complaints_about, modules
 
 ROOT = Path(__file__).parents[1]
 MODULES = {name: (source, is_package) for name, source, is_package in modules(ROOT)}
@@ -21,7 +21,13 @@ def test_a_module_keeps_the_rules(module: str) -> None:
 
 
 def test_the_rules_name_no_module_that_is_not_there() -> None:
-    assert {*PLACES, *frozenset().union(*FRAMEWORKS.values())} <= {*MODULES}
+    assert {*PLACES, *frozenset().union(*FRAMEWORKS.values()), *AROUND} <= {*MODULES}
+
+
+@pytest.mark.parametrize(("around", "inside"), [(a, b) for a, all_b in AROUND.items() for b in sorted(all_b)])
+def test_what_may_be_imported_by_an_adapter_is_imported(around: str, inside: str) -> None:
+    sources = [source for name, (source, _) in MODULES.items() if f"{name}.".startswith(f"{around}.")]
+    assert any(f"from {inside}" in source for source in sources)
 
 
 BAD = {
@@ -56,6 +62,11 @@ BAD = {
         "apikey_guard.guard",
         "from apikey_guard.wsgi import GuardMiddleware",
         "points up",
+    ),
+    "adapter to adapter": (
+        "apikey_guard.django.checks",
+        "from apikey_guard.cli.console import Console",
+        "an adapter knows no other one",
     ),
     "the root package": (
         "apikey_guard.wsgi",
@@ -97,6 +108,7 @@ GOOD = {
         "from apikey_guard.http1.dial import connect\nimport urllib3",
     ),
     "adapter": ("apikey_guard.flask", "import flask\nfrom apikey_guard.guard import Guard"),
+    "adapter around another": ("apikey_guard.gateway", "from apikey_guard.wsgi import GuardMiddleware"),
     "constants": (
         "apikey_guard.guard",
         "from typing import Final\n__all__ = ['x']\nT: Mapping[str, int] = {'a': 1}\nF: Final = {'a': 1}",

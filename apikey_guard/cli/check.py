@@ -9,19 +9,13 @@ from typing import Final
 
 from apikey_guard.cli.arguments import Commands, ReadSettings, add_command, add_settings, read_settings
 from apikey_guard.cli.console import Console, shortened
-from apikey_guard.diagnosis.key_service import ask, made_up_key
+from apikey_guard.diagnosis.findings import Finding, Level
+from apikey_guard.diagnosis.key_service import about_key_service
 from apikey_guard.diagnosis.origins import about_origins
-from apikey_guard.diagnosis.settings import (
-    Finding,
-    Level,
-    about_files,
-    about_revocation,
-    about_settings,
-    worst_ages,
-)
+from apikey_guard.diagnosis.settings import about_files, about_revocation, about_settings, worst_ages
 from apikey_guard.diagnosis.words import printable
-from apikey_guard.errors import KeyFileError, SettingsError
-from apikey_guard.settings import SETTING_NAMES, Settings
+from apikey_guard.errors import SettingsError
+from apikey_guard.settings import SETTING_NAMES
 
 _PROBLEMS: Final = 1
 _NAME_WIDTH: Final = 27
@@ -49,7 +43,7 @@ def _check(options: argparse.Namespace, console: Console) -> int:
     try:
         read = read_settings(options)
     except SettingsError as error:
-        findings = [Finding(Level.PROBLEM, problem) for problem in error.problems]
+        findings = [Finding(Level.PROBLEM, problem.code, problem) for problem in error.problems]
         if options.json:
             console.say(json.dumps(_described(None, findings), indent=2))
         else:
@@ -67,34 +61,16 @@ def _check(options: argparse.Namespace, console: Console) -> int:
 def _findings(read: ReadSettings, console: Console, *, offline: bool) -> Iterator[Finding]:
     settings = read.settings
     if not offline:
-        yield _key_service(settings, console)
+        with console.waiting("asking the key service"):
+            asked = about_key_service(settings)
+        yield asked
         with console.waiting("connecting to the origins"):
             yield from [*about_origins(settings)]
-    yield Finding(Level.GOOD, about_revocation(settings))
+    yield about_revocation(settings)
     yield from about_settings(settings)
     yield from about_files(settings)
     for warning in read.warnings:
-        yield Finding(Level.WARNING, warning)
-
-
-def _key_service(settings: Settings, console: Console) -> Finding:
-    """What the key service says about a key that nobody can have."""
-    try:
-        with console.waiting("asking the key service"):
-            asked = ask(settings, made_up_key())
-    except KeyFileError as error:
-        return Finding(Level.PROBLEM, str(error))
-    well, sentence = asked.on_made_up_key()
-    if not well:
-        return Finding(Level.WARNING if asked.cause == "rate_limited" else Level.PROBLEM, sentence)
-    ttl = None if asked.verdict is None else asked.verdict.ttl
-    if settings.obeys_cache_control and ttl is not None and ttl < 1:
-        return Finding(
-            Level.WARNING,
-            "validator_cache_control: the key service forbids to remember its answers (Cache-Control), "
-            "so every request will ask it",
-        )
-    return Finding(Level.GOOD, sentence)
+        yield Finding(Level.WARNING, "unknown_variable", warning)
 
 
 def _say_settings(read: ReadSettings, console: Console) -> None:
@@ -122,7 +98,10 @@ def _counted(number: int, word: str) -> str:
 def _described(read: ReadSettings | None, findings: list[Finding]) -> dict[str, object]:
     described: dict[str, object] = {
         "ok": not any(finding.level is Level.PROBLEM for finding in findings),
-        "findings": [{"level": finding.level.name.lower(), "text": finding.text} for finding in findings],
+        "findings": [
+            {"level": finding.level.name.lower(), "code": finding.code, "text": finding.text}
+            for finding in findings
+        ],
     }
     if read is not None:
         up, down = worst_ages(read.settings)

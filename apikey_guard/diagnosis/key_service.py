@@ -1,6 +1,6 @@
 """One question to the key service of the settings, with the answer in clear words.
 
-The commands of Flask and Django ask with it too, so that all of them say the same.
+Whoever shows it says the same.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 from apikey_guard.assembly import make_key_service
 from apikey_guard.clock import SYSTEM_CLOCK
 from apikey_guard.core.model import Credential, Verdict
+from apikey_guard.diagnosis.findings import Finding, Level
 from apikey_guard.diagnosis.words import milliseconds, printable
-from apikey_guard.errors import KeyServiceUnavailable, RateLimited, VerificationError
+from apikey_guard.errors import KeyFileError, KeyServiceUnavailable, RateLimited, VerificationError
 from apikey_guard.settings import Settings
 
 _CAUSES: Final[Mapping[str, str]] = {
@@ -49,22 +50,29 @@ class Asked(NamedTuple):
     cause: str | None
     seconds: float
 
-    def on_made_up_key(self) -> tuple[bool, str]:
-        """What it says about the key service where :func:`made_up_key` was asked about.
 
-        :returns: whether all is well, and a sentence.
-        """
-        took = milliseconds(self.seconds)
-        if self.verdict is None:
-            return False, f"the key service {self.trouble}, after {took}"
-        if self.verdict.valid:
-            return False, "the key service calls a made-up key valid: it would let everybody in"
-        return True, f"the key service answers in {took}: a made-up key is invalid, as it must be"
-
-
-def made_up_key() -> Credential:
-    """A key that nobody can have."""
-    return Credential(f"check_{secrets.token_urlsafe(32)}", "command line")
+def about_key_service(settings: Settings) -> Finding:
+    """What the key service says about a key that nobody can have."""
+    try:
+        asked = ask(settings, Credential(f"check_{secrets.token_urlsafe(32)}", "command line"))
+    except KeyFileError as error:
+        return Finding(Level.PROBLEM, "key_file", str(error))
+    took, verdict = milliseconds(asked.seconds), asked.verdict
+    if verdict is None:
+        level = Level.WARNING if asked.cause == "rate_limited" else Level.PROBLEM
+        return Finding(level, f"key_service_{asked.cause}", f"the key service {asked.trouble}, after {took}")
+    if verdict.valid:
+        sentence = "the key service calls a made-up key valid: it would let everybody in"
+        return Finding(Level.PROBLEM, "key_service_open", sentence)
+    if settings.obeys_cache_control and verdict.ttl is not None and verdict.ttl < 1:
+        return Finding(
+            Level.WARNING,
+            "cache_control",
+            "validator_cache_control: the key service forbids to remember its answers (Cache-Control), "
+            "so every request will ask it",
+        )
+    sentence = f"the key service answers in {took}: a made-up key is invalid, as it must be"
+    return Finding(Level.GOOD, "key_service", sentence)
 
 
 def ask(settings: Settings, credential: Credential) -> Asked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from apikey_guard.diagnosis.settings import Finding, Level
+from apikey_guard.diagnosis.findings import Finding, Level
 from apikey_guard.errors import TransportError
 from apikey_guard.forwarding.spec import OriginTarget
 from apikey_guard.http1.dial import connect, counting_down
@@ -22,9 +22,9 @@ def about_origins(settings: Settings) -> Iterator[Finding]:
         for target, trouble in troubles:
             where = f"origin {target}" if name == str(target) else f"origin {name}: {target}"
             if trouble is None:
-                yield Finding(Level.GOOD, f"{where} can be connected to")
+                yield Finding(Level.GOOD, "origin", f"{where} can be connected to")
             else:
-                yield Finding(worst, f"{where} {trouble}")
+                yield Finding(worst, "origin_unreachable", f"{where} {trouble}")
 
 
 def _trouble(target: OriginTarget, seconds: float, ca: str | None) -> str | None:

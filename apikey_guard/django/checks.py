@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
@@ -37,13 +36,12 @@ from django.urls import URLResolver, get_resolver
 from django.utils.module_loading import import_string
 
 from apikey_guard.assembly import key_cookies
-from apikey_guard.core.routing import routes_alike
+from apikey_guard.diagnosis.settings import about_settings, nothing_asks
 from apikey_guard.django.guards import SETTING, own_setting, read_settings
 from apikey_guard.django.marks import asks_for_a_key
 from apikey_guard.django.middleware import GuardMiddleware
-from apikey_guard.errors import SettingsError
+from apikey_guard.errors import Problem, SettingsError
 from apikey_guard.settings import Settings
-from apikey_guard.settings.checks import is_loopback
 
 Configs = Sequence[AppConfig] | None
 
@@ -55,12 +53,35 @@ SESSIONS: Final = (
 )
 COMMON: Final = "django.middleware.common.CommonMiddleware"
 
-# What the sentence about a setting contains, the id it gets, and what to do about it.
-_PROBLEMS: Final = (
-    ("there is no such setting", "apikey_guard.E001", "Correct the name or remove it."),
-    ("nobody knows the keys", "apikey_guard.E002", f"Set {SETTING} = {{'VALIDATOR_URL': 'https://...'}}."),
-    ("keys would travel in the clear", "apikey_guard.E003", "Write https://."),
-)
+# The id that a problem of the settings gets by its code, and what to do about it.
+_PROBLEMS: Final[Mapping[str, tuple[str, str | None]]] = {
+    "unknown_setting": ("apikey_guard.E001", "Correct the name or remove it."),
+    "no_key_service": ("apikey_guard.E002", f"Set {SETTING} = {{'VALIDATOR_URL': 'https://...'}}."),
+    "plain_http": ("apikey_guard.E003", "Write https://."),
+}
+# What is said of a finding by its code, the id it gets, and what to do about it.
+_DEPLOYMENT: Final[Mapping[str, tuple[str, str, str]]] = {
+    "key_in_query": (
+        "Keys are accepted in the query: URLs end up in access logs, histories and Referer headers.",
+        "apikey_guard.W005",
+        f"Set {SETTING}['KEY_LOCATIONS'] = ['header:apikey'] as soon as no caller needs the query.",
+    ),
+    "plain_http": (
+        "Keys travel in the clear to the key service (VALIDATOR_ALLOW_HTTP).",
+        "apikey_guard.W006",
+        "Write https:// in VALIDATOR_URL.",
+    ),
+    "not_enforced": (
+        "Requests without a valid key pass{under}: the mode is not 'enforce'.",
+        "apikey_guard.W007",
+        f"Set {SETTING}['MODE'] = 'enforce' when the counts look right.",
+    ),
+    "allow_preflight": (
+        "Preflights reach every view that needs no scopes, without a key (ALLOW_PREFLIGHT).",
+        "apikey_guard.W008",
+        f"Put {CORS!r} before {MIDDLEWARE!r} and leave ALLOW_PREFLIGHT out.",
+    ),
+}
 
 
 def register() -> None:
@@ -79,14 +100,15 @@ def check_settings(app_configs: Configs, **_: object) -> list[CheckMessage]:  # 
         messages += _cookies(settings)
         messages += (
             checks.Warning(
-                f"{SETTING}: {sentence}",
+                f"{SETTING}: {found.text}",
                 hint="Write both with the same access and scopes, or keep one.",
                 id="apikey_guard.W012",
             )
-            for sentence in routes_alike(settings.routes)
+            for found in about_settings(settings)
+            if found.code == "routes_alike"
         )
     except SettingsError as error:
-        messages += (_problem(sentence) for sentence in error.problems)
+        messages += (_problem(problem) for problem in error.problems)
     try:
         own_setting("user_from_consumer")
     except SettingsError:
@@ -107,11 +129,9 @@ def _cookies(settings: Settings) -> Iterator[checks.Warning]:
             )
 
 
-def _problem(sentence: str) -> Error:
-    for words, check_id, hint in _PROBLEMS:
-        if words in sentence:
-            return Error(f"{SETTING}: {sentence}", hint=hint, id=check_id)
-    return Error(f"{SETTING}: {sentence}", id="apikey_guard.E004")
+def _problem(problem: Problem) -> Error:
+    check_id, hint = _PROBLEMS.get(problem.code, ("apikey_guard.E004", None))
+    return Error(f"{SETTING}: {problem}", hint=hint, id=check_id)
 
 
 def check_middleware(app_configs: Configs, **_: object) -> list[CheckMessage]:  # noqa: ARG001 - Django's call
@@ -184,9 +204,7 @@ def check_guarded(app_configs: Configs, **_: object) -> list[CheckMessage]:  # n
         settings = read_settings()
     except SettingsError:
         return []  # check_settings says why
-    if settings.default_access == "required" or any(route.access == "required" for route in settings.routes):
-        return []
-    if any(asks_for_a_key(view) for view in _views(get_resolver())):
+    if not nothing_asks(settings) or any(asks_for_a_key(view) for view in _views(get_resolver())):
         return []
     return [
         checks.Warning(
@@ -211,38 +229,10 @@ def check_deployment(app_configs: Configs, **_: object) -> list[CheckMessage]:  
         settings = read_settings()
     except SettingsError:
         return []  # check_settings says why
-    return list(_deployment(settings))
-
-
-def _deployment(settings: Settings) -> Iterator[checks.Warning]:
-    locations = [*settings.key_locations]
-    for route in settings.routes:
-        locations += route.key_locations or ()
-    if any(location.startswith("query:") for location in locations):
-        yield checks.Warning(
-            "Keys are accepted in the query: URLs end up in access logs, histories and Referer headers.",
-            hint=f"Set {SETTING}['KEY_LOCATIONS'] = ['header:apikey'] as soon as no caller needs the query.",
-            id="apikey_guard.W005",
-        )
-    url = urlsplit(settings.validator_url or "")
-    if url.scheme == "http" and not is_loopback(url.hostname or ""):
-        yield checks.Warning(
-            "Keys travel in the clear to the key service (VALIDATOR_ALLOW_HTTP).",
-            hint="Write https:// in VALIDATOR_URL.",
-            id="apikey_guard.W006",
-        )
-    modes: Mapping[str, str] = {route.path: route.mode for route in settings.routes if route.mode}
-    open_paths = [path for path, mode in modes.items() if mode != "enforce"]
-    if settings.mode != "enforce" or open_paths:
-        where = "" if settings.mode != "enforce" else f" under {', '.join(sorted(open_paths))}"
-        yield checks.Warning(
-            f"Requests without a valid key pass{where}: the mode is not 'enforce'.",
-            hint=f"Set {SETTING}['MODE'] = 'enforce' when the counts look right.",
-            id="apikey_guard.W007",
-        )
-    if settings.allow_preflight:
-        yield checks.Warning(
-            "Preflights reach every view that needs no scopes, without a key (ALLOW_PREFLIGHT).",
-            hint=f"Put {CORS!r} before {MIDDLEWARE!r} and leave ALLOW_PREFLIGHT out.",
-            id="apikey_guard.W008",
-        )
+    messages: list[CheckMessage] = []
+    for found in about_settings(settings):
+        if found.code in _DEPLOYMENT:
+            text, check_id, hint = _DEPLOYMENT[found.code]
+            under = f" under {', '.join(found.where)}" if found.where else ""
+            messages.append(checks.Warning(text.replace("{under}", under), hint=hint, id=check_id))
+    return messages

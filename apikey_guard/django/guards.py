@@ -68,8 +68,8 @@ def read_settings() -> Settings:
             value = f"{module}:{attribute}"
         framework[str(name)] = value
     settings = load_settings(framework=framework)
-    routed = [route.path for route in settings.routes if route.origin is not None]
-    if settings.origin is not None or settings.choose_origin is not None or routed:
+    if settings.forwards:
+        routed = [route.path for route in settings.routes if route.origin is not None]
         named = f" (routes {', '.join(routed)})" if routed else ""
         raise SettingsError([f"origin{named}: {_NOT_FORWARDED}"])
     return settings

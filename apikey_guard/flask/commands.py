@@ -9,8 +9,8 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from apikey_guard.assembly import key_cookies
-from apikey_guard.diagnosis.settings import Level, about_revocation, about_settings, shown_hiding
-from apikey_guard.errors import KeyFileError
+from apikey_guard.diagnosis.findings import Level
+from apikey_guard.diagnosis.settings import about_revocation, about_settings, nothing_asks, shown_hiding
 from apikey_guard.flask.marks import Views, is_required
 from apikey_guard.guard import Guard
 from apikey_guard.settings import SETTING_NAMES, Settings
@@ -47,7 +47,7 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
         for finding in about_settings(settings):
             if finding.level is Level.WARNING:
                 click.echo(f"warning: {finding.text}")
-        click.echo(about_revocation(settings))
+        click.echo(about_revocation(settings).text)
         if not offline:
             _ask(settings)
 
@@ -89,15 +89,12 @@ def _ask(settings: Settings) -> None:
     :raises click.ClickException: where it gives no verdict, or lets everybody in.
     """
     # Imported here: no app needs the command line to start.
-    from apikey_guard.diagnosis.key_service import ask, made_up_key
+    from apikey_guard.diagnosis.key_service import about_key_service
 
-    try:
-        well, sentence = ask(settings, made_up_key()).on_made_up_key()
-    except KeyFileError as error:
-        well, sentence = False, str(error)
-    if not well:
-        raise click.ClickException(sentence)
-    click.echo(sentence)
+    found = about_key_service(settings)
+    if found.level is Level.PROBLEM:
+        raise click.ClickException(found.text)
+    click.echo(found.text)
 
 
 def _routes(guard: Guard) -> Iterator[str]:
@@ -123,7 +120,7 @@ def _default(app: Flask, guard: Guard) -> Iterator[str]:
         for rule in app.url_map.iter_rules()
         for method in rule.methods or ()
     ) or any(is_required(each) for functions in app.before_request_funcs.values() for each in functions)
-    if not asking and not any(route.access == "required" for route in guard.settings.routes):
+    if not asking and nothing_asks(guard.settings):
         yield "nothing is guarded: no view has guard.required or require_scopes, and no route is required"
 
 

@@ -17,7 +17,7 @@ from apikey_guard.errors import SettingsError
 from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import Hook
 from apikey_guard.settings.checks import MASK, SecretHeaders
-from apikey_guard.settings.origins import Origins
+from apikey_guard.settings.origins import Origins, may_forward
 from apikey_guard.settings.rules import checked
 from apikey_guard.settings.sources import HOOKS
 
@@ -370,6 +370,11 @@ class Settings:
         if isinstance(self.identity_headers, bool):
             return IDENTITY_HEADERS if self.identity_headers else None
         return MappingProxyType({**IDENTITY_HEADERS, **self.identity_headers})
+
+    @property
+    def forwards(self) -> bool:
+        """Whether anything can go to an origin."""
+        return may_forward(self.origin, self.choose_origin, self.routes)
 
     def all_origins(self) -> Origins:
         """The `origins`, and those that `origin` and the routes write as URLs."""

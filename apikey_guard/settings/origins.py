@@ -94,6 +94,15 @@ def origin(value: object) -> str | tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(cast("Sequence[str]", value))
 
 
+def may_forward(origin: object, choose_origin: object, routes: object) -> bool:
+    """Whether anything can go to an origin, by the settings of these names; right or wrong ones."""
+    in_routes = isinstance(routes, Iterable) and any(
+        (route.get("origin") if isinstance(route, Mapping) else getattr(route, "origin", None)) is not None
+        for route in routes
+    )
+    return origin is not None or choose_origin is not None or in_routes
+
+
 def is_name(value: str) -> bool:
     """Whether a text can only be the name of an origin, not its address."""
     return bool(value) and "/" not in value and ":" not in value and value.isprintable()

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from apikey_guard.core.dialects.standard import DIALECTS
 from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.routing import ACCESSES, MODES, Route, duplicate_routes
-from apikey_guard.errors import SettingsError
+from apikey_guard.errors import Problem, SettingsError
 from apikey_guard.settings import checks as check
 from apikey_guard.settings import origins as its
 from apikey_guard.settings.checks import Check, Wrong, optional, shown
@@ -207,7 +207,8 @@ def _who_knows_the_keys(
     # No combination of settings means "let everything pass" (threat A-14).
     given = [name for name in ("validator_url", "keys_file", "key_service") if values[name] is not None]
     if not given and complete:
-        yield "validator_url: nobody knows the keys; give validator_url, keys_file or key_service"
+        sentence = "validator_url: nobody knows the keys; give validator_url, keys_file or key_service"
+        yield Problem(sentence, "no_key_service")
     if len(given) > 1:
         names = " and ".join(name + place(sources.get(name)) for name in given)
         yield f"{names}: only one of them can know the keys; leave out the others"
@@ -235,9 +236,10 @@ def _about_the_url(good: Mapping[str, object]) -> Iterator[str]:
     parts = urlsplit(url)
     allowed = good.get("validator_allow_http") or check.is_loopback(parts.hostname or "")
     if parts.scheme == "http" and not allowed:
-        yield (
+        yield Problem(
             "validator_url: keys would travel in the clear; write https://, or set "
-            "validator_allow_http where the network itself is trusted"
+            "validator_allow_http where the network itself is trusted",
+            "plain_http",
         )
     names = {location.partition(":")[2].lower() for location in _locations(good)}
     if any(name.lower() in names for name, _ in parse_qsl(parts.query, keep_blank_values=True)):

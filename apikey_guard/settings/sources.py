@@ -21,6 +21,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from apikey_guard.errors import Problem
+
 PREFIX: Final = "APIKEY_GUARD_"
 HOOKS: Final = frozenset({"key_service", "render_rejection", "on_decision", "choose_origin"})
 # Settings without a default that hold one text or several.
@@ -128,10 +130,10 @@ def _from_mapping(found: Found, names: Collection[str], mapping: Mapping[str, ob
             found.problems.append(_unknown(name, names, source))
 
 
-def _unknown(name: object, names: Collection[str], source: str) -> str:
+def _unknown(name: object, names: Collection[str], source: str) -> Problem:
     hint = closest(str(name).upper().removeprefix(PREFIX), names)
     where = "" if source == "keyword" else f" ({source})"
-    return f"{name}{where}: there is no such setting{hint}"
+    return Problem(f"{name}{where}: there is no such setting{hint}", "unknown_setting")
 
 
 def _from_environment(found: Found, defaults: Mapping[str, object], environ: Mapping[str, str]) -> None:

@@ -423,6 +423,18 @@ def test_checks_of_a_deployment() -> None:
         assert _ids() == []
 
 
+def test_the_check_of_the_mode_says_where() -> None:
+    given = {"VALIDATOR_URL": "https://k.example/", "KEY_LOCATIONS": ["header:apikey"]}
+    routes = [{"path": "/new/*", "mode": "monitor"}, {"path": "/b", "mode": "off"}, {"path": "/a"}]
+    with override_settings(APIKEY_GUARD={**given, "ROUTES": routes}):
+        (found,) = (
+            message
+            for message in run_checks(tags=["security"], include_deployment_checks=True)
+            if message.id == "apikey_guard.W007"
+        )
+    assert found.msg == "Requests without a valid key pass under /b, /new/*: the mode is not 'enforce'."
+
+
 def _ids(*, deploy: bool = False) -> list[str]:
     messages = run_checks(tags=["security"], include_deployment_checks=deploy)
     return [str(message.id) for message in messages if str(message.id).startswith("apikey_guard.")]

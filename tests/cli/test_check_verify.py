@@ -76,6 +76,34 @@ def test_check_finds_a_key_service_that_cannot_work(tmp_path: Path, settings: li
     assert "Traceback" not in done.err
 
 
+CODES: dict[str, tuple[list[str], set[str]]] = {
+    "unknown": (["keys_file=keys.toml", "cache_tll=1"], {"unknown_setting"}),
+    "nobody knows the keys": ([], {"no_key_service"}),
+    "in the clear": (["validator_url=http://keys.example.com/"], {"plain_http"}),
+    "a wrong value": (["keys_file=keys.toml", "cache_ttl=-1"], {"wrong_value"}),
+    "warnings": (
+        ["key_service=app:f", "mode=monitor", "cache_ttl=0", "trusted_proxies=::/0"],
+        {"not_enforced", "nothing_remembered", "everybody_trusted", "key_in_query"},
+    ),
+    "open": (
+        ["key_service=app:f", "default_access=public", "allow_preflight=true", "hide_credentials=false"],
+        {"open_by_default", "allow_preflight", "keys_visible", "key_in_query"},
+    ),
+    "a route that is not enforced": (
+        ["key_service=app:f", 'routes=[{"path": "/new/*", "mode": "monitor"}]'],
+        {"not_enforced", "key_in_query"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "codes"), CODES.values(), ids=CODES)
+def test_each_finding_has_a_word_for_programs(tmp_path: Path, settings: list[str], codes: set[str]) -> None:
+    (tmp_path / "app.py").write_text("def f(credential): ...\n")
+    given = (part for text in settings for part in ("--set", text))
+    found = json.loads(run(tmp_path, "check", "--offline", "--json", *given).out)["findings"]
+    assert {one["code"] for one in found if one["level"] != "good"} == codes
+
+
 def test_check_warns_and_still_ends_with_0(tmp_path: Path) -> None:
     assert run(tmp_path, "keys", "create", "acme").status == 0
     (tmp_path / "keys.toml").chmod(0o644)

@@ -9,10 +9,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apikey_guard.diagnosis.key_service import ask, made_up_key
+from apikey_guard.diagnosis.findings import Level
+from apikey_guard.diagnosis.key_service import about_key_service
 from apikey_guard.diagnosis.settings import about_revocation, shown_hiding
 from apikey_guard.django.guards import installed_guard, read_settings
-from apikey_guard.errors import KeyFileError, SettingsError
+from apikey_guard.errors import SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings
 
 _OWN_PROCESS = "This command is a process of its own: what the servers' processes remember, they keep."
@@ -55,19 +56,16 @@ class Command(BaseCommand):
             self.stdout.write(f"{name:<27}{settings.shown(name):<46}{settings.sources[name]}")
         for hidden in shown_hiding(settings):
             self.stdout.write(f"hide_credentials, {hidden}")
-        self.stdout.write(about_revocation(settings))
+        self.stdout.write(about_revocation(settings).text)
         if not offline:
             self._ask(settings)
 
     def _ask(self, settings: Settings) -> None:
         """Ask the key service about a key that nobody can have."""
-        try:
-            well, sentence = ask(settings, made_up_key()).on_made_up_key()
-        except KeyFileError as error:
-            well, sentence = False, str(error)
-        if not well:
-            raise CommandError(sentence)
-        self.stdout.write(sentence)
+        found = about_key_service(settings)
+        if found.level is Level.PROBLEM:
+            raise CommandError(found.text)
+        self.stdout.write(found.text)
 
     def _revoke(self, options: dict[str, Any]) -> None:
         guard = installed_guard()
