@@ -4,6 +4,7 @@ The names here are the public ones of every adapter; those of a framework are im
 own module, such as ``apikey_guard.flask``.
 """
 
+from apikey_guard.core.level_two import SharedCache, SharedVerdict
 from apikey_guard.core.model import Allow, Consumer, Credential, Decision, Deny, Reason, Rejection, Verdict
 from apikey_guard.core.routing import Route
 from apikey_guard.errors import (
@@ -38,6 +39,8 @@ __all__ = [
     "Settings",
     "SettingsArgs",
     "SettingsError",
+    "SharedCache",
+    "SharedVerdict",
     "Verdict",
     "VerificationError",
     "load_settings",

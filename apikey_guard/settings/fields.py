@@ -11,6 +11,7 @@ from wsgiref.types import WSGIEnvironment
 
 from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.headers import IDENTITY_HEADERS
+from apikey_guard.core.level_two import SharedCache
 from apikey_guard.core.model import Consumer, Decision, Rejection
 from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.errors import SettingsError
@@ -113,6 +114,13 @@ class Settings:
             "help": "Whether `key_service` is asked from threads of the guard instead of the caller's own, "
             "so that one that hangs holds no caller beyond `validator_timeout`."
         },
+    )
+
+    # What workers share needs something that all of them reach; alone, each remembers for itself.
+    shared_cache: SharedCache | None = field(
+        default=None,
+        hash=False,
+        metadata={"help": "Level two: an object with `get`, `put` and `forget` that all workers share."},
     )
 
     # The credential. These two places are where callers of the gateway being replaced send it.

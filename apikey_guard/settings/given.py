@@ -8,6 +8,7 @@ from typing import Literal, TypedDict
 from wsgiref.types import WSGIEnvironment
 
 from apikey_guard.core.extraction import Conflict
+from apikey_guard.core.level_two import SharedCache
 from apikey_guard.core.model import Consumer, Decision, Rejection
 from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.forwarding.spec import OriginSpec
@@ -33,6 +34,7 @@ class SettingsArgs(TypedDict, total=False):
     keys_file: _Path | None
     key_service: Hook | str | None
     key_service_in_pool: bool
+    shared_cache: SharedCache | str | None
     key_locations: Sequence[str]
     key_pattern: str | None
     key_max_length: int

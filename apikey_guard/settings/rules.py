@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from apikey_guard.core.dialects.standard import DIALECTS
 from apikey_guard.core.extraction import Conflict
+from apikey_guard.core.level_two import SharedCache
 from apikey_guard.core.routing import ACCESSES, MODES, Route, duplicate_routes
 from apikey_guard.errors import Problem, SettingsError
 from apikey_guard.settings import checks as check
@@ -102,6 +103,14 @@ def _key_service(value: object) -> object:
     return value
 
 
+def _shared_cache(value: object) -> object:
+    """An object that has what level two is asked."""
+    if not isinstance(value, SharedCache):
+        raise Wrong(f"must be an object with get(), put() and forget(), not {shown(value)}")
+    _refuse_class(value)
+    return value
+
+
 def _refuse_class(value: object) -> None:
     if inspect.isclass(value):
         raise Wrong(f"is the class {value.__name__}; give an object made from it, or a function")
@@ -130,6 +139,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "keys_file": optional(check.file_path),
         "key_service": optional(_key_service),
         "key_service_in_pool": check.boolean,
+        "shared_cache": optional(_shared_cache),
         "key_locations": check.key_locations,
         "key_pattern": optional(check.key_pattern),
         "key_max_length": check.whole(1, 4096),

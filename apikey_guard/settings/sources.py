@@ -24,7 +24,7 @@ from typing import Final
 from apikey_guard.errors import Problem
 
 PREFIX: Final = "APIKEY_GUARD_"
-HOOKS: Final = frozenset({"key_service", "render_rejection", "on_decision", "choose_origin"})
+HOOKS: Final = frozenset({"key_service", "shared_cache", "render_rejection", "on_decision", "choose_origin"})
 # Settings without a default that hold one text or several.
 _TEXT_OR_LIST: Final = frozenset({"validator_client_cert", "origin"})
 # Settings without a default that can be true or false.

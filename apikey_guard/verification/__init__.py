@@ -30,6 +30,7 @@ from apikey_guard.settings import Settings
 from apikey_guard.verification.asking import Process
 from apikey_guard.verification.inflight import Joined
 from apikey_guard.verification.memory import NEVER, MemoryCache
+from apikey_guard.verification.shared import Shared
 from apikey_guard.verification.slots import Verification
 
 logger = logging.getLogger("apikey_guard")
@@ -64,6 +65,8 @@ class Verifier:
             max_entries=settings.cache_max_entries,
             negative_max_entries=settings.negative_max_entries,
         )
+        level_two = settings.shared_cache
+        self.shared = None if level_two is None else Shared(level_two, self._lifetimes, clock)
         self._process = PerProcess(self._begin_process)
 
     # -- answers -------------------------------------------------------------------------------
@@ -170,7 +173,7 @@ class Verifier:
                 until=None if at_once else until,
             )
         except Overloaded as error:
-            if stale is not None and error.cause == "breaker_open":
+            if stale is not None and _is_refused_by_the_breaker(error):
                 return Outcome(stale, Freshness.STALE)
             return Outcome(error=error)
         if joined is None:
@@ -208,7 +211,9 @@ class Verifier:
             answer = SlowAnswer()
         if not isinstance(answer, VerificationError):
             return Outcome(answer)
-        if question.stale is not None and (tells_of_an_outage(answer) or _met_silence(answer, process)):
+        if question.stale is not None and (
+            tells_of_an_outage(answer) or _is_refused_by_the_breaker(answer) or _met_silence(answer, process)
+        ):
             # It could serve when the caller came; by now its time may be over, or it was revoked.
             entry = self.cache.valid.get(question.fingerprint)
             if entry is not None and entry.freshness(self._monotonic(), self._clock.time()) is not None:
@@ -255,16 +260,19 @@ class Verifier:
         """Remember a verdict, as long as the settings and the key service say; what is kept of it."""
         return self.keep(fingerprint, verdict, True)
 
-    def keep(self, fingerprint: bytes, verdict: Verdict, remembered: bool) -> Remembered | None:
+    def keep(
+        self, fingerprint: bytes, verdict: Verdict, remembered: bool, *, age: float = 0.0
+    ) -> Remembered | None:
         """What is kept of a verdict.
 
         :param remembered: whether it is remembered, too.
+        :param age: seconds since the key service gave it.
         """
         chance = random.random()  # noqa: S311 - spreads load, hides nothing
-        now = self._monotonic()
+        now, wall_time = self._monotonic() - age, self._clock.time() - age
         entry = None
         if verdict.valid:
-            entry = self._lifetimes.remember(verdict, now=now, wall_time=self._clock.time(), chance=chance)
+            entry = self._lifetimes.remember(verdict, now=now, wall_time=wall_time, chance=chance)
         if not remembered:
             return entry
         if entry is not None:
@@ -279,6 +287,7 @@ class Verifier:
 
     def revoke_one(self, fingerprint: bytes) -> int:
         """Forget one fingerprint. Returns how many valid credentials were forgotten."""
+        self._forget_shared(fingerprint)
         self._process.get().verifications.revoke(fingerprint)
         return self.cache.drop_one(fingerprint)
 
@@ -302,13 +311,21 @@ class Verifier:
 
     def revoke_all(self) -> int:
         """Forget everything."""
+        self._forget_shared(None)
         self._process.get().verifications.revoke(None)
         return self.cache.clear()
 
     def _revoke_matching(self, matches: Callable[[bytes, Remembered | None], bool]) -> int:
+        # Nor is known whose verdicts others share.
+        self._forget_shared(None)
         # Whose credential is under way is not known yet: none of those answers is remembered.
         self._process.get().verifications.revoke(None)
         return self.cache.drop(matches)
+
+    def _forget_shared(self, fingerprint: bytes | None) -> None:
+        """First of all, so that nothing forgotten here comes back from there."""
+        if self.shared is not None:
+            self.shared.forget(fingerprint)
 
     # -- the process ---------------------------------------------------------------------------
 
@@ -333,6 +350,10 @@ class Verifier:
             "verification_threads": 0 if process is None else process.verifications.threads,
             "breaker_open": process is not None and process.breaker.is_open,
         }
+
+
+def _is_refused_by_the_breaker(error: VerificationError) -> bool:
+    return isinstance(error, Overloaded) and error.cause == "breaker_open"
 
 
 def _met_silence(error: VerificationError, process: Process) -> bool:

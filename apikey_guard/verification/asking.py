@@ -18,6 +18,7 @@ from apikey_guard.settings import Settings
 from apikey_guard.verification.breaker import Breaker
 from apikey_guard.verification.inflight import Verifications
 from apikey_guard.verification.memory import MemoryCache
+from apikey_guard.verification.shared import Shared
 from apikey_guard.verification.slots import Answer, Verification
 
 
@@ -25,12 +26,15 @@ class Memory(Protocol):
     """What verifications tell and ask of what is remembered."""
 
     cache: MemoryCache
+    shared: Shared | None
 
     def is_fresh(self, fingerprint: bytes) -> bool:
         """Whether a verdict is remembered that is not due for refresh."""
         ...
 
-    def keep(self, fingerprint: bytes, verdict: Verdict, remembered: bool) -> Remembered | None:
+    def keep(
+        self, fingerprint: bytes, verdict: Verdict, remembered: bool, *, age: float = 0.0
+    ) -> Remembered | None:
         """What is kept of a verdict, and remembered, too, if it may be."""
         ...
 
@@ -64,6 +68,7 @@ class Process:
             concurrency=settings.validator_max_concurrency,
             timeout=settings.validator_timeout,
             breaker=self.breaker,
+            shared=memory.shared,
         )
 
     @property

@@ -11,33 +11,34 @@ caller who gives up takes nothing away from the others.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.errors import (
-    KeyFileError,
     KeyServiceUnavailable,
     Overloaded,
-    RateLimited,
-    UnusableAnswer,
-    VerificationError,
-    tells_of_an_outage,
 )
+from apikey_guard.verification.answers import answer_of, ends_its_caller, tell_breaker
 from apikey_guard.verification.breaker import Breaker
+from apikey_guard.verification.shared import Shared
 from apikey_guard.verification.slots import Answer, Slots, Verification, wake
-
-logger = logging.getLogger("apikey_guard")
 
 # A wait may end this many seconds early.
 _TOLERANCE = 0.001
-# Where the exceptions come from that are thrown into greenlets: GreenletExit, Timeout and their like.
-_GREENLETS = frozenset({"greenlet", "gevent", "eventlet"})
+
+
+class Store(Protocol):
+    """Remembers verdicts."""
+
+    def __call__(
+        self, fingerprint: bytes, verdict: Verdict, remembered: bool, *, age: float = 0.0
+    ) -> Remembered | None: ...
 
 
 class Joined(NamedTuple):
@@ -60,7 +61,8 @@ class Verifications:
     :param ended: told how each one ended, or that it took its whole deadline.
     :param concurrency: how many run at once.
     :param timeout: seconds for which a caller waits.
-    :param breaker: told of every end, and asked before every beginning.
+    :param breaker: asked before the key service is, and told how that ended.
+    :param shared: asked first, where the verification runs.
     """
 
     def __init__(
@@ -69,11 +71,12 @@ class Verifications:
         verify: Callable[[Credential], Verdict],
         known: Callable[[bytes], bool],
         lately: Mapping[bytes, object],
-        store: Callable[[bytes, Verdict, bool], Remembered | None],
+        store: Store,
         ended: Callable[[Verification, Answer], None],
         concurrency: int,
         timeout: float,
         breaker: Breaker,
+        shared: Shared | None = None,
     ) -> None:
         self._verify = verify
         self._is_known = known
@@ -82,6 +85,7 @@ class Verifications:
         self._ended = ended
         self._timeout = timeout
         self._breaker = breaker
+        self._shared = shared
         self._changed = threading.Condition()
         self._under_way: dict[bytes, Verification] = {}
         self._slots = Slots(
@@ -121,11 +125,12 @@ class Verifications:
             if self._closed:
                 raise Overloaded("closed")
             known = fingerprint in self._lately
-            if not self._breaker.admits(known=known):
+            if self._shared is None and not self._breaker.admits(known=known):
                 raise Overloaded("breaker_open", self._breaker.retry_after())
             if earlier is not None:
                 earlier.overdue = None  # it has ended, and would be kept alive
             verification = Verification(fingerprint, credential, deadline, known=known, overdue=earlier)
+            verification.admitted = self._shared is None
             if mine:
                 verification.turn = Future()
                 verification.turn.set_running_or_notify_cancel()
@@ -209,7 +214,7 @@ class Verifications:
             self.hand_over(verification)
             raise
         else:
-            self._run(verification, verify, ended=_ends_its_caller)
+            self._run(verification, verify, ended=ends_its_caller)
 
     async def run_on_loop(
         self,
@@ -233,7 +238,7 @@ class Verifications:
         if not turn.done():
             self.hand_over(verification)
             return
-        credential = self._begin(verification)
+        credential = await self._begin_off_the_loop(verification)
         if credential is None:
             return
         answer: object = None
@@ -251,6 +256,15 @@ class Verifications:
         finally:
             del credential
             self._finish(verification, answer)
+        if self._shared is not None:
+            # Nobody waits for it: the loop may end with its caller.
+            asyncio.get_running_loop().run_in_executor(None, self._share, verification, answer)
+
+    async def _begin_off_the_loop(self, verification: Verification) -> Credential | None:
+        """What may ask level two waits in a thread."""
+        if self._shared is None:
+            return self._begin(verification)
+        return await asyncio.to_thread(self._begin, verification)
 
     def hand_over(self, verification: Verification) -> None:
         """Leave one's own verification to the pool."""
@@ -295,6 +309,7 @@ class Verifications:
             answer = error
         del credential
         self._finish(verification, answer)
+        self._share(verification, answer)
 
     def _begin(self, verification: Verification) -> Credential | None:
         credential, verification.credential = verification.credential, None
@@ -303,8 +318,31 @@ class Verifications:
             # Nobody waits for it any more: asking now would only add to the load.
             self._end(verification, Overloaded("no_slot"))
             return None
-        verification.started = now
+        if self._shared is not None and not self._asks_itself(verification, self._shared):
+            return None
+        verification.started = time.monotonic()
         return credential
+
+    def _asks_itself(self, verification: Verification, shared: Shared) -> bool:
+        """Whether the key service is to be asked: nobody shares an answer, and the breaker admits it."""
+        said = shared.recall(verification.fingerprint)
+        if said is not None:
+            self._end(verification, self._remember(verification, said.verdict, age=said.age))
+            return False
+        if not verification.admitted and not self._breaker.admits(known=verification.known):
+            self._end(verification, Overloaded("breaker_open", self._breaker.retry_after()))
+            return False
+        verification.admitted = True
+        return True
+
+    def _share(self, verification: Verification, answer: object) -> None:
+        """Tell other workers what the key service said, unless the key was revoked meanwhile."""
+        if self._shared is None or not isinstance(answer, Verdict):
+            return
+        if not verification.revoked:
+            self._shared.tell(verification.fingerprint, answer)
+        if verification.revoked:
+            self._shared.take_back(verification.fingerprint)
 
     def _begin_again(self, verification: Verification, credential: Credential) -> None:
         """Have the pool run what its caller has begun, and does not end: the others still wait for it."""
@@ -317,46 +355,19 @@ class Verifications:
         """End a verification for which the key service was asked."""
         outcome: Answer = KeyServiceUnavailable("error", type(answer).__name__)
         try:
-            if isinstance(answer, Verdict):
-                try:
-                    outcome = self._remember(verification, answer)
-                except UnusableAnswer as error:
-                    outcome = error.with_traceback(None)
-                except Exception as error:  # noqa: BLE001 - values of a hook that are not what they should be
-                    logger.error("a verdict cannot be kept (%s): counted as unusable", type(error).__name__)
-                    outcome = UnusableAnswer("content", type(error).__name__)
-            elif isinstance(answer, VerificationError):
-                # The traceback would keep the key service's frames, and the credential in them, alive.
-                outcome = answer.with_traceback(None)
-            elif isinstance(answer, asyncio.CancelledError | GeneratorExit) and verification.turn is not None:
-                outcome = Overloaded("closed")  # the caller's event loop ended: nobody's failure
-            else:
-                # The text of any other error may hold the credential.
-                what = (
-                    answer
-                    if isinstance(answer, KeyFileError)
-                    else f"the key service raised {type(answer).__name__}"
-                )
-                logger.error("%s: counted as unavailable", what)
-            self._tell_breaker(verification, outcome)
+            outcome = answer_of(
+                answer, partial(self._remember, verification), on_loop=verification.turn is not None
+            )
+            tell_breaker(self._breaker, verification, outcome)
         finally:
             self._end(verification, outcome)
 
-    def _tell_breaker(self, verification: Verification, outcome: Answer) -> None:
-        known = verification.known
-        odd = isinstance(outcome, UnusableAnswer)
-        if not isinstance(outcome, VerificationError) or isinstance(outcome, RateLimited) or (odd and known):
-            self._breaker.succeeded(verification.fingerprint)
-        elif odd or tells_of_an_outage(outcome):
-            cause = getattr(outcome, "cause", "error")
-            self._breaker.failed(verification.fingerprint, cause, known=known)
-        else:
-            self._breaker.undecided(known=known)
-
-    def _remember(self, verification: Verification, verdict: Verdict) -> Remembered | None:
+    def _remember(
+        self, verification: Verification, verdict: Verdict, *, age: float = 0.0
+    ) -> Remembered | None:
         """Store a verdict unless the key was revoked while it was on its way, or a later one is known."""
         with self._changed:
-            entry = self._store(verification.fingerprint, verdict, not verification.revoked)
+            entry = self._store(verification.fingerprint, verdict, not verification.revoked, age=age)
             if verification.overdue is not None:
                 verification.overdue.revoked = True
         return entry
@@ -374,24 +385,10 @@ class Verifications:
                     del self._under_way[verification.fingerprint]
                 if verification.has_slot:
                     self._slots.leave(verification)
-                if verification.started is None:
+                if verification.admitted and verification.started is None:
                     self._breaker.undecided(known=verification.known)
                 self._ended(verification, outcome)
                 late = self._slots.give()
             ending += [(other, Overloaded("no_thread" if other.has_slot else "no_slot")) for other in late]
             verification.future.set_result(outcome)
             wake(verification)
-
-
-def _ends_its_caller(error: BaseException) -> bool:
-    """Whether it was thrown into a caller from outside, and is not what the key service said."""
-    if isinstance(error, Exception):
-        return False
-    # A time-out of a hook's own was closed on its way out, and its timer is gone.
-    timer = getattr(error, "timer", error)
-    if timer is None or type(timer).__module__ == "gevent.timeout":
-        return False
-    kinds = type(error).__mro__
-    return KeyboardInterrupt in kinds or any(
-        kind.__module__.partition(".")[0] in _GREENLETS for kind in kinds
-    )

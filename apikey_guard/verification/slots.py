@@ -29,12 +29,14 @@ class Verification:
     :param deadline: monotonic second after which those who began it no longer wait.
     :param known: whether the credential was valid lately.
     :param overdue: an earlier one of the same credential that has not ended yet, although it should.
+    :ivar admitted: whether the breaker lets the key service be asked.
     :ivar turn: done as soon as it has a slot, where a caller runs it himself; None in the pool.
     :ivar started: the monotonic second at which the key service was asked; None before.
     :ivar future: how it ended. It never holds an exception that is raised by looking at it.
     """
 
     __slots__ = (
+        "admitted",
         "credential",
         "deadline",
         "ended",
@@ -63,7 +65,7 @@ class Verification:
         self.deadline = deadline
         self.known = known
         self.overdue = overdue
-        self.has_slot = self.ended = self.revoked = self.told = False
+        self.admitted = self.has_slot = self.ended = self.revoked = self.told = False
         self.started: float | None = None
         self.turn: Future[None] | None = None
         self.future: Future[Answer] = Future()

@@ -96,6 +96,7 @@ ENVIRONMENT = [
     ("config_file", "", None),
     ("key_service", "operator:not_", None),
     ("key_service_in_pool", "true", True),
+    ("shared_cache", "tests.harness.shared:nothing", None),
     ("render_rejection", "operator:getitem", None),
     ("on_decision", "operator:contains", None),
 ]
