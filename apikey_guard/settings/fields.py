@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType
 from typing import Final, Literal
-from urllib.parse import urlsplit, urlunsplit
 from wsgiref.types import WSGIEnvironment
 
 from apikey_guard.core.extraction import Conflict
@@ -17,10 +16,10 @@ from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.errors import SettingsError
 from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import Hook
-from apikey_guard.settings.checks import MASK, SecretHeaders
+from apikey_guard.settings.checks import SecretHeaders
 from apikey_guard.settings.origins import Origins, may_forward
 from apikey_guard.settings.rules import checked
-from apikey_guard.settings.sources import HOOKS
+from apikey_guard.settings.shown import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -389,22 +388,13 @@ class Settings:
         return Origins(self.origins, [self.origin, *(route.origin for route in self.routes)])
 
     def shown(self, name: str) -> str:
-        """The value of a setting for people to read, with every secret masked.
+        """The value of a setting as :func:`~apikey_guard.settings.shown.shown` writes it.
 
         :raises KeyError: where there is no such setting.
         """
         if name not in DEFAULTS:
             raise KeyError(name)
-        value: object = getattr(self, name)
-        if value is None:
-            return "None"
-        if name in {"validator_url", "validator_proxy"}:
-            return repr(_masked_url(str(value)))
-        if name in HOOKS:
-            value = getattr(value, "__wrapped__", value)
-            named = value if hasattr(value, "__qualname__") else type(value)
-            return f"{named.__module__}:{named.__qualname__}"
-        return repr(dict(value) if isinstance(value, MappingProxyType) else value)
+        return shown(name, getattr(self, name))
 
     def __repr__(self) -> str:
         given = (name for name in SETTING_NAMES if getattr(self, name) != DEFAULTS[name])
@@ -420,11 +410,3 @@ def _default(name: str) -> object:
 SETTING_NAMES: Final = tuple(known.name for known in fields(Settings) if "help" in known.metadata)
 #: What holds where nothing is given.
 DEFAULTS: Final[Mapping[str, object]] = MappingProxyType({name: _default(name) for name in SETTING_NAMES})
-
-
-def _masked_url(url: str) -> str:
-    """The URL without what may be secret in it: user, password and query."""
-    parts = urlsplit(url)
-    _, at, host = parts.netloc.rpartition("@")
-    query = MASK if parts.query else ""
-    return urlunsplit(parts._replace(netloc=f"{MASK}@{host}" if at else host, query=query))
