@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from apikey_guard.diagnosis.findings import Finding, Level
 from apikey_guard.errors import TransportError
 from apikey_guard.forwarding.spec import OriginTarget
-from apikey_guard.http1.dial import connect, counting_down
+from apikey_guard.http1.dial import connect, counting_down, secured
 from apikey_guard.http1.tls import tls_context
 from apikey_guard.settings import Settings
 
@@ -32,13 +32,11 @@ def _trouble(target: OriginTarget, seconds: float, ca: str | None) -> str | None
     try:
         with connect(target.host, target.port, counting_down(seconds)) as connection:
             if target.scheme == "https":
-                tls_context(ca).wrap_socket(connection, server_hostname=target.host).close()
-    except (TransportError, OSError, ValueError) as error:
-        # Whatever else goes wrong on a connection that stands is TLS.
-        cause = error.cause if isinstance(error, TransportError) else "tls"
+                secured(connection, tls_context(ca), target.host).close()
+    except TransportError as error:
         return {
             "dns": "has a host name that cannot be resolved",
             "connect": "cannot be connected to: is it running, is the port right?",
             "timeout": f"cannot be connected to within {seconds:g} s (origin_connect_timeout)",
-        }.get(cause, "fails in TLS: is its certificate right for that name (ca)?")
+        }.get(error.cause, "fails in TLS: is its certificate right for that name (ca)?")
     return None

@@ -16,8 +16,8 @@ from apikey_guard.forwarding import OriginAnswer, OriginBody, OriginRequest
 from apikey_guard.forwarding.spec import OriginTarget
 from apikey_guard.http1.body import BodyInChunks, BodyOfLength, BodyToTheEnd
 from apikey_guard.http1.connection import Connection, Stale
-from apikey_guard.http1.dial import EXHAUSTED, connect, counting_down
-from apikey_guard.http1.parser import Head
+from apikey_guard.http1.dial import EXHAUSTED, connect, counting_down, secured
+from apikey_guard.http1.parser import Head, is_bodiless
 from apikey_guard.http1.pool import Pool
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ REST_SECONDS: Final = 10.0
 _FAILURES_TO_REST: Final = 3
 # Sent again on a fresh connection if a kept one turns out to be dead (RFC 9110, section 9.2.1: safe).
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_WITHOUT_BODY: Final = frozenset({204, 304})
 
 
 class Unreachable(OriginError):
@@ -149,21 +148,9 @@ class HttpTarget:
 
     def _connect(self) -> socket.socket:
         target, bounds = self._target, self._bounds
+        context = None if target.scheme == "http" else bounds.context()
         sock = connect(target.host, target.port, counting_down(bounds.connect_timeout))
-        if target.scheme == "http":
-            return sock
-        try:
-            # An end that was not announced may be anybody's, and is no end of a body (RFC 9112, section 9.8).
-            return bounds.context().wrap_socket(sock, server_hostname=target.host, suppress_ragged_eofs=False)
-        except TimeoutError:
-            sock.close()
-            raise TransportError("timeout", "no TLS connection in time") from None
-        except (OSError, ValueError) as error:
-            sock.close()
-            raise TransportError("tls", type(error).__name__) from None
-        except BaseException:
-            sock.close()
-            raise
+        return sock if context is None else secured(sock, context, target.host)
 
     def _exchange(self, connection: Connection, request: OriginRequest) -> OriginAnswer:
         try:
@@ -212,7 +199,7 @@ class HttpTarget:
         reusable = head.persistent and whole
         connection.keep_alive = head.keep_alive
         body: Iterable[bytes] | OriginBody = ()
-        if method == "HEAD" or status in _WITHOUT_BODY:
+        if is_bodiless(method, status):
             # An origin that sends a body all the same may send it late, when the next caller waits for
             # its own answer; so a connection is kept only where nothing was announced (threat X-11).
             announced = method == "HEAD" or head.chunked or head.length

@@ -1,4 +1,4 @@
-"""One connection to an origin: bytes go out, answers come in, and no wait is without an end.
+"""One connection to a server: bytes go out, answers come in, and no wait is without an end.
 
 The socket never blocks; every wait is a ``poll`` in which the caller's own connection is watched as
 well, so that a caller who leaves is noticed even while the origin is silent.
@@ -12,10 +12,14 @@ import select
 import socket
 import ssl
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from apikey_guard.errors import CallerGone, OriginFailed, OriginTimeout
 from apikey_guard.http1.parser import MAX_HEAD_BYTES, Head, Malformed, parse_head
+
+if TYPE_CHECKING:
+    from apikey_guard.http1.tunnel import TlsWithin
 
 #: Bytes read at once: few calls for a large body, little memory for many of them at a time.
 PIECE_BYTES: Final = 65_536
@@ -43,17 +47,21 @@ class Connection:
     """A connected socket and what was read from it beyond the last answer.
 
     :param sock: connected, its handshake done.
-    :param read_timeout: seconds of each wait.
+    :param read_timeout: seconds of each wait; without, its deadline alone ends one.
     :param made_at: when it was made, by the clock of its pool; it never gets old by itself without.
     :ivar used: whether it has brought an answer before.
     :ivar keep_alive: seconds for which the origin said that it keeps it while it is idle, or None.
+    :ivar deadline: when every wait ends at the latest, by ``time.monotonic``.
     :ivar usable_until: when it is idle: up to when it may be used again, by the clock of its pool.
     """
 
-    def __init__(self, sock: socket.socket, read_timeout: float, *, made_at: float = math.inf) -> None:
+    def __init__(
+        self, sock: socket.socket | TlsWithin, read_timeout: float = math.inf, *, made_at: float = math.inf
+    ) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._tls = isinstance(sock, ssl.SSLSocket)
+        # TLS may hold decrypted bytes, which no poll shows.
+        self._pending: Callable[[], int] = getattr(sock, "pending", int)
         self._descriptor = sock.fileno()
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLIN)
@@ -69,6 +77,7 @@ class Connection:
         self.used = False
         self.made_at = self.usable_until = made_at
         self.keep_alive: int | None = None
+        self.deadline = math.inf
 
     # -- between requests ----------------------------------------------------------------------
 
@@ -208,11 +217,10 @@ class Connection:
         """
         until = until or time.monotonic() + self._read_timeout
         while True:
-            # A full buffer means that more is there already. TLS may hold decrypted bytes, which no poll
-            # shows.
+            # A full buffer means that more is there already.
             if self._filled:
                 self._filled = False
-            elif not (self._tls and self._sock.pending()):  # type: ignore[attr-defined]  # an SSLSocket's
+            elif not self._pending():
                 self._wait(until)
             try:
                 data = self._read()
@@ -237,7 +245,7 @@ class Connection:
     @property
     def has_surplus(self) -> bool:
         """Whether more has come than was asked for; decrypted bytes that nobody read count too."""
-        return bool(self._received) or (self._tls and self._sock.pending() > 0)  # type: ignore[attr-defined]  # as above
+        return bool(self._received) or self._pending() > 0
 
     def _final_has_begun(self) -> bool:
         """Whether what was read is more than interim answers, which are dropped."""
@@ -258,7 +266,7 @@ class Connection:
         :raises CallerGone: the caller has left.
         :raises OriginTimeout: nothing happened.
         """
-        seconds = until - time.monotonic()
+        seconds = min(until, self.deadline) - time.monotonic()
         events = self._poll.poll(math.ceil(seconds * 1000)) if seconds > 0 else None
         if not events:
             raise OriginTimeout("timeout", "nothing came in time")

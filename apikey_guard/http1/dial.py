@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from apikey_guard.errors import TransportError
@@ -33,24 +34,16 @@ def counting_down(seconds: float) -> Callable[[], float]:
     return remaining
 
 
-def connect(
-    host: str,
-    port: int,
-    remaining: Callable[[], float | None],
-    *,
-    family: int = socket.AF_UNSPEC,
-    options: Iterable[tuple[int, int, int | bytes]] = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
-) -> socket.socket:
+def connect(host: str, port: int, remaining: Callable[[], float]) -> socket.socket:
     """A connected socket, whose timeout is what is left.
 
     Name resolution cannot be interrupted; it is counted.
 
-    :param remaining: seconds that are left, or None for no deadline; raises where none are left.
-    :param options: set before connecting.
+    :param remaining: seconds that are left; raises where none are.
     :raises TransportError: ``dns``, ``connect``, ``timeout`` or ``exhausted``.
     """
     try:
-        addresses = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise _unresolved() from None
     last: OSError = OSError("no address")
@@ -62,11 +55,10 @@ def connect(
             last = error
             continue
         try:
-            for option in options:
-                sock.setsockopt(*option)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # Each address gets its share of what is left, so that one that drops packets
             # does not use up the time of one that would answer.
-            sock.settimeout(None if seconds is None else seconds / (len(addresses) - tried))
+            sock.settimeout(seconds / (len(addresses) - tried))
             sock.connect(address)
             sock.settimeout(remaining())
         except OSError as error:
@@ -82,6 +74,34 @@ def connect(
     if is_exhausted(last):
         raise TransportError(EXHAUSTED, "no descriptor is left") from None
     raise TransportError("connect", type(last).__name__) from None
+
+
+def secured(
+    sock: socket.socket, context: ssl.SSLContext, host: str, *, may_end_unannounced: bool = False
+) -> ssl.SSLSocket:
+    """The same connection in TLS, within the timeout of its socket, which is closed where that fails.
+
+    :param may_end_unannounced: whether an end that was not announced in TLS is one. It may be anybody's
+        (RFC 9112, section 9.8).
+    :raises TransportError: ``tls`` or ``timeout``.
+    """
+    try:
+        return context.wrap_socket(sock, server_hostname=host, suppress_ragged_eofs=may_end_unannounced)
+    except (OSError, ValueError) as error:
+        sock.close()
+        raise without_tls(error) from None
+    except BaseException:
+        sock.close()
+        raise
+
+
+def without_tls(error: Exception) -> TransportError:
+    match error:
+        case TimeoutError():
+            return TransportError("timeout", "no TLS connection in time")
+        case ssl.SSLCertVerificationError():
+            return TransportError("tls", "the certificate was not accepted")
+    return TransportError("tls", type(error).__name__)
 
 
 def _unresolved() -> TransportError:

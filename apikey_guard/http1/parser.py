@@ -43,6 +43,7 @@ HOP_BY_HOP: Final = frozenset(
         "upgrade",
     ]
 )
+_BODILESS: Final = frozenset([204, 304])
 _LOOKED_AT: Final = HOP_BY_HOP | {"content-length"}
 # Naming one of these in Connection changes nothing: the first two name no header of the message, the
 # others say where it ends and what it is.
@@ -51,6 +52,10 @@ _KEPT: Final = frozenset(["close", "keep-alive", "content-length", "content-type
 
 class Malformed(ApiKeyGuardError):
     """An answer that cannot be relied on."""
+
+
+class Endless(Malformed):
+    """A part of it that ought to have ended long ago."""
 
 
 class Head(NamedTuple):
@@ -118,6 +123,11 @@ def parse_head(block: bytes) -> Head:
     reason = phrase.decode("ascii") if phrase and _TEXT.fullmatch(phrase) else ""
     persistent = minor == b"1" and "close" not in options
     return Head(status, reason, headers, length, chunked, persistent, keep_alive)
+
+
+def is_bodiless(method: str, status: int) -> bool:
+    """Whether an answer has no body, whatever its header says (RFC 9112, section 6.3)."""
+    return method == "HEAD" or status in _BODILESS
 
 
 def _shortest(value: str, known: int | None) -> int | None:
@@ -203,7 +213,7 @@ class Chunks:
         end = data.find(b"\n", at, at + MAX_CHUNK_LINE_BYTES)
         if end < 0:
             if len(data) - at >= MAX_CHUNK_LINE_BYTES:
-                raise Malformed("a chunk's size line does not end")
+                raise Endless("a chunk's size line does not end")
             return None
         match = _CHUNK_LINE.fullmatch(data, at, end + 1)
         if match is None:
@@ -220,7 +230,7 @@ class Chunks:
             last = data.find(b"\r\n\r\n", at)
             if last < 0:
                 if len(data) - at > MAX_TRAILER_BYTES:
-                    raise Malformed("the trailer section does not end")
+                    raise Endless("the trailer section does not end")
                 return None
             end = last + 4
         if end - at > MAX_TRAILER_BYTES or _TRAILERS.fullmatch(data, at, end) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import select
 import threading
@@ -18,8 +19,6 @@ from apikey_guard.http1.connection import Connection
 # What an origin says of its own patience is less by the way of a request to it and back: a second, and
 # half of it where there is less than two.
 _MARGIN_SECONDS: Final = 1.0
-# A target that moves to another address is followed after this many seconds.
-_MAX_AGE_SECONDS: Final = 300.0
 
 # Takes what is handed to one that waits: a connection, or None for a slot.
 _Hand: TypeAlias = "queue.SimpleQueue[Connection | None]"
@@ -30,7 +29,10 @@ class Pool:
 
     :param most: connections at once, in use and idle together.
     :param patience: seconds that a request waits for a free slot.
+    :param most_idle: connections that are kept while they are idle.
     :param idle_timeout: seconds for which an unused connection is kept; 0 keeps none.
+    :param max_age: seconds after which a connection is not used again, so that a target that moves to
+        another address is followed.
     :param monotonic: the clock that ages are counted by.
     """
 
@@ -39,12 +41,16 @@ class Pool:
         most: int,
         patience: float,
         *,
+        most_idle: float = math.inf,
         idle_timeout: float = 4.0,
+        max_age: float = 300.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._free = most
         self._patience = patience
+        self._most_idle = most_idle
         self._idle_timeout = idle_timeout
+        self._max_age = max_age
         self._monotonic = monotonic
         # Who was used last comes last, and is used next.
         self._idle: deque[Connection] = deque()
@@ -134,17 +140,18 @@ class Pool:
         """Hand a connection whose answer was read to its end to who has waited longest, or keep it."""
         now = self._monotonic()
         connection.usable_until = until = min(
-            now + self._patience_of(connection), connection.made_at + _MAX_AGE_SECONDS
+            now + self._patience_of(connection), connection.made_at + self._max_age
         )
         if now < until:
             with self._lock:
                 if not self._closed:
                     if self._waiting:
                         self._waiting.popleft().put(connection)
-                    else:
+                        return
+                    if len(self._idle) < self._most_idle:
                         self._poll.register(connection.descriptor, select.POLLIN)
                         self._idle.append(connection)
-                    return
+                        return
         connection.close()
         self.let_go()
 

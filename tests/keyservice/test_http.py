@@ -171,7 +171,7 @@ class TestUnavailable:
         assert "to host localhost," in record.getMessage()
 
     @pytest.mark.parametrize(
-        "target", ["http://a\tb/", "http://[", "http://\x1b[31mred/", "/relative", "", "http://" + "a" * 300]
+        "target", ["http://a\tb/", "http://[", "http://\x9b31mred/", "/relative", "", "http://" + "a" * 300]
     )
     def test_k08_a_target_cannot_forge_a_log_line(
         self,
@@ -185,6 +185,13 @@ class TestUnavailable:
         assert cause_of(service) == "redirect"
         assert caplog.records[0].getMessage().isprintable()
         assert len(caplog.records[0].getMessage()) < 400
+
+    def test_k08_an_answer_with_a_control_character_is_none(
+        self, server: LoopbackKeyService, service: HttpKeyService, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server.redirect("http://\x1b[31mred/")
+        assert cause_of(service) == "content"
+        assert caplog.records == []
 
     def test_v03_a_refusal_of_our_own_credentials_is_an_error_in_the_log_once(
         self, server: LoopbackKeyService, service: HttpKeyService, caplog: pytest.LogCaptureFixture

@@ -76,8 +76,8 @@ class TestSize:
     @pytest.mark.parametrize(
         ("start", "then", "cause"),
         [
-            (b"-1\r\n", b"x" * 65_536, "too_large"),
-            (b"-5\r\n", b"x" * 65_536, "error"),
+            (b"-1\r\n", b"x" * 65_536, "content"),
+            (b"-5\r\n", b"x" * 65_536, "content"),
             (b"0\r\n", b"X: " + b"y" * 8000 + b"\r\n", "too_large"),
             (b"", b"1;" + b"y" * 8000 + b"\r\nx\r\n", "too_large"),
         ],
