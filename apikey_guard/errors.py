@@ -18,6 +18,7 @@
     │   └── OriginBusy               as many requests as it may have are under way, or no descriptor is left
     ├── OriginAborted            its answer ended in the middle; the caller must see that too
     ├── CallerGone               nobody waits for the answer any more
+    ├── PartFailed               a part of the app's own gave what cannot be used; answered with 500
     └── BadRequest               the request cannot be read
         ├── BodyTooLarge             the body that must be searched exceeds ``body_max_bytes``
         └── LengthRequired           its body has an end that this server does not mark
@@ -194,6 +195,10 @@ class CallerGone(ApiKeyGuardError, ConnectionResetError):
 
     def __init__(self) -> None:
         super().__init__(errno.ECONNRESET, "the caller has gone")
+
+
+class PartFailed(ApiKeyGuardError):
+    """A part that the settings name gave what cannot be used; answered with 500."""
 
 
 class BadRequest(ApiKeyGuardError):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from apikey_guard.core.cors import Cors
+from apikey_guard.core.dialects.wording import sendable
 from apikey_guard.core.model import Deny, Reason, Rejection
 from apikey_guard.core.rules import Rule
 from apikey_guard.settings import Settings
@@ -25,15 +26,12 @@ class Rejections:
     def make(self, deny: Deny, rule: Rule, environ: dict[str, Any]) -> Rejection:
         """The response for a Deny, as the hook wants it.
 
-        :raises TypeError: the hook returned something else.
+        :raises PartFailed: the dialect or the hook gives none that can be sent.
         """
         rejection = rule.wording.reject(deny)
         if self._render is None or deny.reason is Reason.PREFLIGHT:
             return rejection
-        rendered = self._render(rejection, environ)
-        if not isinstance(rendered, Rejection):
-            raise TypeError("render_rejection must return a Rejection")
-        return rendered
+        return sendable(self._render(rejection, environ), "the hook render_rejection")
 
     def readable(self, rejection: Rejection, environ: dict[str, Any]) -> Rejection:
         """The same response for pages of other origins, too, unless the hook has said who may read it."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from apikey_guard.core.dialects import Dialect
 from apikey_guard.core.hiding import HIDES
 from apikey_guard.core.model import NO_SCOPES
 from apikey_guard.core.paths import folded, is_canonical
@@ -43,7 +44,7 @@ class Route:
         verified key), ``"remove"`` (True is the same) or False (it sees the key); None is the guard's
         setting.
     :param anonymous: the username sent on for a request without a credential (``optional``).
-    :param dialect: how a rejection looks; None is the guard's setting.
+    :param dialect: how a rejection looks: a name or an object; None is the guard's setting.
     :param realm: the realm of the challenge; None is the guard's setting.
     :param origin: where allowed requests are sent: a URL, a list of URLs that are taken in turn, or
         the name of one of the guard's origins; None is the guard's setting, else the app.
@@ -62,7 +63,7 @@ class Route:
     key_locations: Sequence[str] | None = None
     hide_credentials: Literal["replace", "remove"] | bool | None = None
     anonymous: str | None = None
-    dialect: str | None = None
+    dialect: str | Dialect | None = field(default=None, hash=False)
     realm: str | None = None
     origin: str | Sequence[str] | None = None
     strip_prefix: bool = False
@@ -109,7 +110,8 @@ class Route:
         for name in ("strip_prefix", "preserve_host"):
             if getattr(self, name) not in {None, True, False}:
                 yield f"{place}: {name} must be true or false"
-        for name in ("name", "anonymous", "dialect", "realm"):
+        named = () if isinstance(self.dialect, Dialect) else ("dialect",)
+        for name in ("name", "anonymous", "realm", *named):
             text = getattr(self, name)
             if text is not None and (not isinstance(text, str) or not text.isprintable() or not text):
                 yield f"{place}: {name} must be a printable text"

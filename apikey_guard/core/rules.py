@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from apikey_guard.core.cors import is_preflight, says_more
-from apikey_guard.core.dialects.standard import Wording, wording
+from apikey_guard.core.dialects import Dialect
+from apikey_guard.core.dialects.wording import Wording, wording
 from apikey_guard.core.extraction import Conflict, Environ, Extractor, Location
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.model import NO_SCOPES, Deny, Reason
@@ -43,7 +44,7 @@ class Defaults:
     default_access: Access
     mode: Mode
     allow_preflight: bool
-    dialect: str
+    dialect: str | Dialect
     realm: str
 
 

@@ -23,7 +23,7 @@ from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Guard
 from apikey_guard.keyservice.called import CalledKeyService
 from apikey_guard.settings import Settings, load_settings
-from apikey_guard.settings.sources import HOOKS
+from apikey_guard.settings.sources import HOOKS, PARTS
 
 SETTING: Final = "APIKEY_GUARD"
 APP_LABEL: Final = "apikey_guard"
@@ -62,7 +62,8 @@ def read_settings() -> Settings:
         lower = str(name).lower()
         if lower in _OWN_SETTINGS:
             continue
-        if lower in HOOKS and isinstance(value, str) and ":" not in value:
+        dotted = isinstance(value, str) and (lower in HOOKS or (lower in PARTS and "." in value))
+        if dotted and isinstance(value, str) and ":" not in value:
             # Django writes dotted paths with dots only.
             module, _, attribute = value.rpartition(".")
             value = f"{module}:{attribute}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from apikey_guard.core.model import Decision, Deny, Reason
 from apikey_guard.core.standin import STRONG_LENGTH
+from apikey_guard.errors import PartFailed
 from apikey_guard.observe.counters import Counters
 
 logger = logging.getLogger("apikey_guard")
@@ -76,10 +77,11 @@ def _log(deny: Deny) -> None:
 
 
 def fault(error: Exception) -> Deny:
-    """An unexpected exception is a 500 made by the guard. Its text may hold anything: not logged."""
+    """An unexpected exception is a 500 made by the guard. No text of it is logged that may hold anything."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = "?" if trace is None else f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"
-    logger.error("the guard failed with %s at %s: answered with 500", type(error).__name__, where)
+    what = str(error) if isinstance(error, PartFailed) else f"{type(error).__name__} at {where}"
+    logger.error("the guard failed with %s: answered with 500", what)
     return Deny(Reason.INTERNAL_ERROR)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 from wsgiref.types import WSGIEnvironment
 
+from apikey_guard.core.dialects import Dialect
 from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.headers import IDENTITY_HEADERS
 from apikey_guard.core.level_two import SharedCache
@@ -179,7 +180,9 @@ class Settings:
         "Origins whose pages may read the guard's own answers, like `https://app.example.com`, "
         "or `*`; their preflights are answered.",
     )
-    dialect: Literal["standard"] = _setting("standard", "How a rejection looks: `standard` (RFC 9457).")
+    dialect: Literal["standard"] | Dialect = _setting(
+        "standard", "How a rejection looks: `standard` (RFC 9457), or an object with `reject`.", hashed=False
+    )
     realm: str = _setting("api", "The realm in the challenge of a 401.")
     identity_headers: bool | Mapping[str, str] = _setting(
         True,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypedDict
 from wsgiref.types import WSGIEnvironment
 
+from apikey_guard.core.dialects import Dialect
 from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.level_two import SharedCache
 from apikey_guard.core.model import Consumer, Decision, Rejection
@@ -51,7 +52,7 @@ class SettingsArgs(TypedDict, total=False):
     mode: Mode
     allow_preflight: bool
     cors_origins: str | Sequence[str]
-    dialect: Literal["standard"]
+    dialect: Literal["standard"] | Dialect
     realm: str
     identity_headers: bool | Mapping[str, str]
     fingerprint_secret: bytes | str | None

@@ -7,13 +7,13 @@ Every bound is here, in one table; what the bounds are for is said by the fields
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from types import MappingProxyType
 from typing import get_args
 from urllib.parse import parse_qsl, urlsplit
 
-from apikey_guard.core.dialects.standard import DIALECTS
+from apikey_guard.core.dialects import DIALECTS, Dialect
 from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.level_two import SharedCache
 from apikey_guard.core.routing import ACCESSES, MODES, Route, duplicate_routes
@@ -103,12 +103,19 @@ def _key_service(value: object) -> object:
     return value
 
 
-def _shared_cache(value: object) -> object:
-    """An object that has what level two is asked."""
-    if not isinstance(value, SharedCache):
-        raise Wrong(f"must be an object with get(), put() and forget(), not {shown(value)}")
-    _refuse_class(value)
-    return value
+def _part(protocol: type, what: str, names: Collection[str] = ()) -> Check:
+    """An object of the app's own that has the methods of a protocol, or one of some names."""
+    named = check.one_of(names, what)
+
+    def check_value(value: object) -> object:
+        if isinstance(value, protocol):
+            _refuse_class(value)
+            return value
+        if names:
+            return named(value)
+        raise Wrong(f"must be {what}, not {shown(value)}")
+
+    return check_value
 
 
 def _refuse_class(value: object) -> None:
@@ -139,7 +146,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "keys_file": optional(check.file_path),
         "key_service": optional(_key_service),
         "key_service_in_pool": check.boolean,
-        "shared_cache": optional(_shared_cache),
+        "shared_cache": optional(_part(SharedCache, "an object with get(), put() and forget()")),
         "key_locations": check.key_locations,
         "key_pattern": optional(check.key_pattern),
         "key_max_length": check.whole(1, 4096),
@@ -156,7 +163,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "mode": check.one_of(MODES),
         "allow_preflight": check.boolean,
         "cors_origins": cors_origins,
-        "dialect": check.one_of(DIALECTS),
+        "dialect": _part(Dialect, "an object with reject()", DIALECTS),
         "realm": check.realm,
         "identity_headers": check.identity_headers,
         "fingerprint_secret": optional(check.secret),

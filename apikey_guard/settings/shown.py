@@ -6,7 +6,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit, urlunsplit
 
 from apikey_guard.settings.checks import MASK
-from apikey_guard.settings.sources import HOOKS
+from apikey_guard.settings.sources import HOOKS, PARTS
 
 
 def shown(name: str, value: object) -> str:
@@ -19,7 +19,7 @@ def shown(name: str, value: object) -> str:
         return "None"
     if name in {"validator_url", "validator_proxy"}:
         return repr(_masked_url(str(value)))
-    if name in HOOKS:
+    if name in HOOKS or (name in PARTS and not isinstance(value, str)):
         value = getattr(value, "__wrapped__", value)
         named = value if hasattr(value, "__qualname__") else type(value)
         return f"{named.__module__}:{named.__qualname__}"

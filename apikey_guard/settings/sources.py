@@ -25,6 +25,8 @@ from apikey_guard.errors import Problem
 
 PREFIX: Final = "APIKEY_GUARD_"
 HOOKS: Final = frozenset({"key_service", "shared_cache", "render_rejection", "on_decision", "choose_origin"})
+# A word, or an object of the app's own; as a text, it is named as a hook is.
+PARTS: Final = frozenset({"dialect", "validator_protocol"})
 # Settings without a default that hold one text or several.
 _TEXT_OR_LIST: Final = frozenset({"validator_client_cert", "origin"})
 # Settings without a default that can be true or false.
@@ -104,9 +106,9 @@ def find(
         # Anything else is no path, which the check of the setting says.
         if isinstance(path, str | os.PathLike) and str(path).isprintable() and str(path):
             _from_file(found, names, Path(path))
-    for name in HOOKS & found.values.keys():
+    for name in (HOOKS | PARTS) & found.values.keys():
         value = found.values[name]
-        if isinstance(value, str):
+        if isinstance(value, str) and (name in HOOKS or ":" in value):
             found.values[name] = _resolved(value)
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from apikey_guard import Rejection, Route
+from apikey_guard import Deny, Rejection, Route
 from apikey_guard.errors import Overloaded, RateLimited
 from apikey_guard.testing import FakeKeyService
 from tests.adapters.conformance import Request
@@ -43,6 +43,15 @@ def _teapot(rejection: Rejection, environ: Mapping[str, object]) -> Rejection:
 
 def _broken(*anything: object) -> Any:
     raise KeyError("the hook is broken")
+
+
+class _Broken:
+    reject = _broken
+
+
+class _LetsPass:
+    def reject(self, deny: Deny, *, locations: object, realm: str) -> Rejection:
+        return Rejection(200, (("Content-Type", "text/plain"),), b"come in", deny.reason)
 
 
 OPTIONAL = {"routes": [Route("/things", access="optional", anonymous="guest")]}
@@ -142,6 +151,9 @@ CREDENTIALS: list[Case] = [
     Case(
         "a01-broken-rendering-hook", Request(), Refused(500, "internal_error"), {"render_rejection": _broken}
     ),
+    Case("a01-broken-dialect", Request(), Refused(500, "internal_error"), {"dialect": _Broken()}),
+    Case("a01-dialect-that-lets-pass", Request(), Refused(500, "internal_error"), {"dialect": _LetsPass()}),
+    Case("a01-dialect-with-a-good-key", with_key(), BY_42, {"dialect": _Broken()}),
     Case("a01-broken-watching-hook-allow", with_key(), BY_42, {"on_decision": _broken}),
     Case("a01-broken-watching-hook-deny", Request(), MISSING, {"on_decision": _broken}),
     Case("a02-header-good-query-bad", with_key(query=f"apikey={BAD}"), AMBIGUOUS, asked=0),

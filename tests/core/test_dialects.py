@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from apikey_guard.core.dialects.standard import DIALECTS, whole_seconds, wording
+from apikey_guard.core.dialects import DIALECTS
+from apikey_guard.core.dialects.standard import whole_seconds
+from apikey_guard.core.dialects.wording import wording
 from apikey_guard.core.extraction import Location
 from apikey_guard.core.model import Deny, Reason, Rejection
 

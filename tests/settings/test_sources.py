@@ -167,6 +167,11 @@ def test_a_value_of_the_environment_that_cannot_be_read(name: str, text: str) ->
     assert len(problem) < 300
 
 
+def test_a_part_of_an_app_is_named_as_a_hook_is() -> None:
+    settings = from_environment(dialect="tests.settings.test_values:WITH_REJECT")
+    assert settings.shown("dialect") == "tests.settings.test_values:WithReject"
+
+
 def test_unknown_names_in_the_environment_are_one_warning_and_no_error() -> None:
     environ = {
         "APIKEY_GUARD_VALIDATOR_URL": URL,

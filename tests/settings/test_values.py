@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from apikey_guard.core.model import Credential, Verdict
+from apikey_guard.core.model import Credential, Deny, Rejection, Verdict
 from apikey_guard.core.routing import Route
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings import Settings, load_settings
@@ -44,6 +44,14 @@ async def asynchronous(credential: Credential) -> Verdict:
 class WithVerify:
     def verify(self, credential: Credential) -> Verdict:
         return Verdict.invalid()
+
+
+class WithReject:
+    def reject(self, deny: Deny, *, locations: object, realm: str) -> Rejection:
+        return Rejection(401, (), b"", deny.reason)
+
+
+WITH_REJECT = WithReject()
 
 
 class WithAsyncVerify:
@@ -112,6 +120,8 @@ BAD = [
     *rows("routes", None, "x", {"path": "/a"}, 1, [1], ["/a"], [{}], [{"path": "/a", "origin": "x"}]),
     *rows("routes", [{"path": "a"}], [{"path": "/a", "key_locations": []}]),
     *rows("routes", [{"path": "/a", "key_locations": ["header:Cookie"]}]),
+    *rows("dialect", 1, object(), WithVerify(), WithReject, "no.such.module:name", "operator:not_"),
+    *rows("routes", [{"path": "/a", "dialect": object()}], [{"path": "/a", "dialect": WithReject}]),
     *rows("routes", [{"path": "/a", "dialect": "kong"}], [{"path": "/a", "realm": 'a"b'}]),
     *rows("routes", [{"path": "/a"}, {"path": "/a"}], [Route("/a"), {"path": "/a"}]),
 ]

@@ -1,4 +1,4 @@
-"""How a rejection looks, in the words of each gateway that is being replaced.
+"""Our own dialect: problem details (RFC 9457), and what each reason is as a status.
 
 The caller is told what to do, never what was sent: no credential, no text of the key service
 and no exception text is ever repeated.
@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from types import MappingProxyType
-from typing import Protocol
 
 from apikey_guard.core.extraction import Location
 from apikey_guard.core.model import Deny, Reason, Rejection
@@ -63,18 +61,6 @@ _DETAILS: Mapping[Reason, str] = MappingProxyType(
 _RETRY_AFTER = 1
 
 
-class Dialect(Protocol):
-    """One gateway's way of refusing."""
-
-    def reject(self, deny: Deny, *, locations: Sequence[Location], realm: str) -> Rejection:
-        """The response for a Deny: the same whenever reason and whole seconds to wait are.
-
-        :param locations: where the route looks for credentials, for the detail and the challenge.
-        :param realm: of the challenge (RFC 9110, section 11.5).
-        """
-        ...
-
-
 class StandardDialect:
     """Problem details (RFC 9457) with a stable ``code``, and a challenge on every 401."""
 
@@ -100,57 +86,6 @@ class StandardDialect:
             headers.append(("Retry-After", str(whole_seconds(deny.retry_after))))
         body = json.dumps(problem).encode() + b"\n"
         return Rejection(status=status, headers=tuple(headers), body=body, reason=reason, detail=detail)
-
-
-DIALECTS: Mapping[str, Dialect] = MappingProxyType({"standard": StandardDialect()})
-
-# Routes of one guard share a few wordings; each has a rejection for every reason and some seconds to wait.
-_WORDINGS = 1024
-_REMEMBERED_REJECTIONS = 128
-
-
-# A preflight is refused by nobody, so it is no dialect's to word.
-_ANSWERED = Rejection(status=STATUS[Reason.PREFLIGHT], headers=(), body=b"", reason=Reason.PREFLIGHT)
-
-
-class Wording:
-    """How the refusals of some routes look; each one is made once.
-
-    :param dialect: the name of one of the :data:`DIALECTS`.
-    :param locations: as in :meth:`Dialect.reject`, and so is ``realm``.
-    """
-
-    __slots__ = ("_dialect", "_locations", "_made", "_realm")
-
-    def __init__(self, dialect: str, locations: tuple[Location, ...], realm: str) -> None:
-        self._dialect = DIALECTS[dialect]
-        self._locations = locations
-        self._realm = realm
-        self._made: dict[Reason | tuple[Reason, int], Rejection] = {Reason.PREFLIGHT: _ANSWERED}
-
-    def reject(self, deny: Deny) -> Rejection:
-        """The response for a Deny."""
-        key: Reason | tuple[Reason, int] = deny.reason
-        if deny.retry_after is not None:
-            key = deny.reason, whole_seconds(deny.retry_after)
-        made = self._made.get(key)
-        if made is None:
-            made = self._dialect.reject(deny, locations=self._locations, realm=self._realm)
-            if len(self._made) >= _REMEMBERED_REJECTIONS:
-                self._made = {Reason.PREFLIGHT: _ANSWERED}
-            self._made[key] = made
-        return made
-
-    def of_fault(self) -> Rejection:
-        """The response for a fault of ours; it needs nothing that can fail."""
-        deny = Deny(Reason.INTERNAL_ERROR)
-        return DIALECTS["standard"].reject(deny, locations=self._locations, realm=self._realm)
-
-
-@lru_cache(_WORDINGS)
-def wording(dialect: str, locations: tuple[Location, ...], realm: str) -> Wording:
-    """One and the same wording for the same words."""
-    return Wording(dialect, locations, realm)
 
 
 def whole_seconds(retry_after: float | None) -> int:
