@@ -133,14 +133,21 @@ class Lifetimes:
             ascii=all(text is None or text.isascii() for text in (id_, username, custom_id, name)),
         )
 
-    def seconds_of(self, verdict: Verdict) -> float:
-        """How long a verdict serves from the moment it was given, but for the end of its credential."""
-        longest = self.ttl if verdict.valid else self.negative_ttl
-        return max(0.0, longest if verdict.ttl is None else min(longest, verdict.ttl))
+    def seconds_of(self, verdict: Verdict, *, given_at: float) -> float:
+        """How long a verdict serves from the moment it was given.
 
-    def is_young(self, verdict: Verdict, age: float) -> bool:
+        :param given_at: that moment, in seconds since the epoch.
+        """
+        longest = self.ttl if verdict.valid else self.negative_ttl
+        if verdict.ttl is not None:
+            longest = min(longest, verdict.ttl)
+        if verdict.valid and verdict.expires_at is not None:
+            longest = min(longest, verdict.expires_at - given_at)
+        return max(0.0, longest)
+
+    def is_young(self, verdict: Verdict, age: float, *, wall_time: float) -> bool:
         """Whether a verdict of this age is not due for refresh, however late its refresh may be."""
-        return age < self.seconds_of(verdict) * (1 - _REFRESH_SHARE)
+        return age < self.seconds_of(verdict, given_at=wall_time - age) * (1 - _REFRESH_SHARE)
 
     def invalid_until(self, verdict: Verdict, *, now: float, chance: float) -> float:
         """The monotonic second until which an invalid verdict serves; hits never extend it."""

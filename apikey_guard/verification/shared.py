@@ -38,12 +38,13 @@ class Shared:
         said = self._safely(lambda: self._cache.get(fingerprint))
         if said is None:
             return None
-        young = self._safely(lambda: self._lifetimes.is_young(usable(said.verdict), said.age))
+        now = self._clock.time()
+        young = self._safely(lambda: self._lifetimes.is_young(usable(said.verdict), said.age, wall_time=now))
         return said._replace(age=max(said.age, 0.0)) if young else None
 
     def tell(self, fingerprint: bytes, verdict: Verdict) -> None:
         """Have others know what the key service said just now."""
-        seconds = self._lifetimes.seconds_of(verdict)
+        seconds = self._lifetimes.seconds_of(verdict, given_at=self._clock.time())
         if seconds > 0:
             self._safely(lambda: self._cache.put(fingerprint, verdict, seconds))
 

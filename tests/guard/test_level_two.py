@@ -108,12 +108,51 @@ def test_what_is_due_for_refresh_counts_no_more(workers: Workers, age: float) ->
     assert workers.calls() == [1, 1]
 
 
-def test_a_refresh_is_not_answered_by_what_it_refreshes(workers: Workers) -> None:
-    assert workers.asks(0)
-    workers.clock.advance(59)
-    assert workers.asks(0)
-    settle(workers.guards[0])
-    assert workers.calls() == [2, 0]
+@pytest.mark.parametrize(
+    ("ends_in", "age"), [(None, 59), (10, 9.9)], ids=["by its ttl", "as its credential ends soon"]
+)
+def test_a_refresh_is_not_answered_by_what_it_refreshes(
+    workers: Workers, ends_in: float | None, age: float
+) -> None:
+    verifies = Counting(None if ends_in is None else workers.clock.time() + ends_in)
+    guard = workers.guard(verifies)
+    assert allows(guard)
+    workers.clock.advance(age)
+    assert allows(guard)
+    settle(guard)
+    assert verifies.calls == 2
+
+
+class Counting:
+    """A key service whose keys all end at one moment, and may live on when it is asked again."""
+
+    def __init__(self, expires_at: float | None) -> None:
+        self.expires_at = expires_at
+        self.calls = 0
+
+    def __call__(self, credential: Credential) -> Verdict:
+        self.calls += 1
+        return Verdict(valid=True, consumer=Consumer(id="1"), expires_at=self.expires_at)
+
+
+@pytest.mark.parametrize("worker", [0, 1], ids=["where it was asked", "where it was shared"])
+@pytest.mark.parametrize("age", [10.0, 30.0], ids=["just over", "long over"])
+def test_v10_a_credential_that_has_ended_is_valid_nowhere(workers: Workers, worker: int, age: float) -> None:
+    service = Counting(workers.clock.time() + 10)
+    guards = [workers.guard(service), workers.guard(service)]
+    assert allows(guards[0])
+    workers.clock.advance(age)
+    assert not allows(guards[worker])
+
+
+def test_v10_one_that_was_prolonged_is_valid_again(workers: Workers) -> None:
+    service = Counting(workers.clock.time() + 10)
+    guards = [workers.guard(service), workers.guard(service)]
+    assert allows(guards[0])
+    workers.clock.advance(11)
+    service.expires_at = workers.clock.time() + 10
+    assert [allows(guard) for guard in guards] == [True, True]
+    assert service.calls == 2
 
 
 @pytest.mark.parametrize("key", [GOOD, BAD], ids=["good", "bad"])
