@@ -27,7 +27,7 @@ def environ_text(value: str | None) -> str | None:
     return value if value is None or value.isascii() else value.encode().decode("latin-1")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Remembered(Consumer):
     """A consumer as the cache keeps it: one flat object, so that 100,000 keys stay small.
 
@@ -45,6 +45,10 @@ class Remembered(Consumer):
     grace: float = 0.0
     expires_at: float | None = None
     ascii: bool = True
+
+    def __repr__(self) -> str:
+        # To whoever gets it, it is a consumer.
+        return Consumer.__repr__(self).replace("Remembered", "Consumer", 1)
 
     def as_environ_text(self) -> Remembered:
         """The same with header values as a CGI environment holds them."""

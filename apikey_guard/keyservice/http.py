@@ -27,7 +27,7 @@ from apikey_guard.keyservice.protocols import PROTOCOLS, KeyAnswer, KeyProtocol
 from apikey_guard.keyservice.transport import Transport
 from apikey_guard.process import PerProcess
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger("apikey_guard")
 
 # A service that refuses us refuses every request: one line a minute is enough to be seen.
 LOG_EVERY_SECONDS: Final = 60.0
@@ -139,7 +139,7 @@ class HttpKeyService:
         if not 300 <= answer.status < 400 or not self._may_log("redirect"):
             return
         target = values(answer.headers, "Location")
-        log.warning(
+        logger.warning(
             "the key service at %s redirects (status %d) to host %s, which is not followed; "
             "write the final address into validator_url",
             _host(self._url),
@@ -150,7 +150,7 @@ class HttpKeyService:
     def _report_refusal(self, error: VerificationError) -> None:
         refused = isinstance(error, KeyServiceUnavailable) and error.cause == "refused_us"
         if refused and self._may_log("refused_us"):
-            log.error(
+            logger.error(
                 "the key service at %s refuses our own credentials (%s); check validator_headers",
                 _host(self._url),
                 error,

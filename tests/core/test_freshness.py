@@ -91,3 +91,10 @@ def test_what_is_remembered_is_the_consumer() -> None:
     assert (entry.id, entry.username, entry.custom_id, entry.scopes) == ("42", "acmé", "7", {"read"})
     assert entry.as_environ_text().username == "acm\xc3\xa9"
     assert entry.credential_id == "c-1"
+
+
+def test_what_is_remembered_shows_itself_as_a_consumer() -> None:
+    consumer = Consumer(id="1", username="acme", scopes=frozenset({"read"}))
+    verdict = Verdict(valid=True, consumer=consumer, credential_id="k-1")
+    lifetimes = Lifetimes(ttl=60, negative_ttl=5, stale_if_error=0)
+    assert repr(lifetimes.remember(verdict, now=0, wall_time=0, chance=0)) == repr(consumer)

@@ -31,7 +31,7 @@ WORDS_OF_OTHERS: Mapping[str, str] = {
     r"ConsumerUser|user": "Django: what request.user is",
     r"_?(validator_)?client_cert": "requests: the certificate of the one who asks",
     r"client_id": "RFC 7662",
-    r"_?prox(y|ies)|proxy_\w+|validator_proxy|trusted_proxies": "proxies of others, and names of requests",
+    r"_?prox(y|ies)|_?proxy_\w+|validator_proxy|trusted_proxies": "proxies of others, and names of requests",
     r"OriginClient|_?(make_)?clients?": "the glossary: an origin client",
 }
 
