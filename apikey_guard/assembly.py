@@ -147,7 +147,7 @@ def make_forwarder(
         )
     # Imported here: most guards forward nothing.
     from apikey_guard.forwarding.forwarder import Forwarder, Way
-    from apikey_guard.forwarding.outbound import Hop
+    from apikey_guard.forwarding.headers import Hop
 
     origins = settings.all_origins()
 

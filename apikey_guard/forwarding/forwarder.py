@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -26,10 +25,11 @@ from apikey_guard.errors import (
     OriginTimeout,
 )
 from apikey_guard.forwarding import OriginAnswer, OriginClient, OriginRequest
-from apikey_guard.forwarding.outbound import Framing, Hop, framing
+from apikey_guard.forwarding.headers import Hop
+from apikey_guard.forwarding.outbound import framing
+from apikey_guard.forwarding.request_body import read_ahead
 from apikey_guard.forwarding.story import caller_host
 from apikey_guard.forwarding.wire_path import has_encoded_slash, literal_path, mount_of, taken_off, wire_path
-from apikey_guard.http1.arriving import Read, reader_of
 from apikey_guard.process import PerProcess
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ logger = logging.getLogger("apikey_guard")
 AIM: Final = "apikey_guard.aim"
 
 
-_PIECE_BYTES: Final = 65_536
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _QUERY_REFUSED = re.compile(r"[\x00-\x20\x7f#\u0100-\U0010ffff]")
 # Where servers put the caller's connection; it is only watched, never read.
@@ -239,7 +238,7 @@ class Forwarder:
         elif frame.chunked:
             headers += b"Transfer-Encoding: chunked\r\n"
         if frame.length or frame.chunked:
-            body = _read_ahead(environ["wsgi.input"], frame)
+            body = read_ahead(environ["wsgi.input"], frame)
         return client.send(
             OriginRequest(method, path, _query(environ), headers, host, body, _caller(environ))
         )
@@ -293,47 +292,3 @@ def _caller(environ: Environ) -> int | None:
             descriptor: int = connection.fileno()
             return descriptor if descriptor >= 0 else None
     return None
-
-
-def _read_ahead(stream: BinaryIO, frame: Framing) -> Iterator[bytes]:
-    """The body in pieces that are framed for the wire.
-
-    The first one is read at once: no connection is held for a caller who has sent nothing yet.
-    """
-    _read_no_further_ahead(stream)
-    read = reader_of(stream)
-    pieces = _chunks(read) if frame.length is None else _pieces(read, frame.length)
-    return chain((next(pieces),), pieces)
-
-
-def _read_no_further_ahead(stream: object) -> None:
-    """Keep gunicorn from reading a MiB of the body ahead, which it would copy for each of our pieces."""
-    reader = getattr(stream, "reader", None)
-    # The reader of chunks has it only by way of its request.
-    unreader: Any = getattr(reader, "unreader", None) or getattr(
-        getattr(reader, "req", None), "unreader", None
-    )
-    if hasattr(unreader, "max_body_chunk"):
-        unreader.max_body_chunk = _PIECE_BYTES
-
-
-def _pieces(read: Read, length: int) -> Iterator[bytes]:
-    while length:
-        piece = _some(read, min(length, _PIECE_BYTES))
-        if not piece:
-            raise BadRequest("the body is shorter than its Content-Length")
-        length -= len(piece)
-        yield piece
-
-
-def _chunks(read: Read) -> Iterator[bytes]:
-    while piece := _some(read, _PIECE_BYTES):
-        yield b"%x\r\n%b\r\n" % (len(piece), piece)
-    yield b"0\r\n\r\n"
-
-
-def _some(read: Read, most: int) -> bytes:
-    try:
-        return read(most)
-    except Exception as error:  # each server has errors of its own for a body that is broken or cut
-        raise BadRequest("the body ended too early") from error

@@ -13,7 +13,7 @@ from apikey_guard.environ import ORIGIN
 from apikey_guard.errors import OriginAborted, OriginBusy, OriginError, OriginFailed, OriginTimeout
 from apikey_guard.forwarding import OriginAnswer, OriginRequest
 from apikey_guard.forwarding.forwarder import Forwarder, Way
-from apikey_guard.forwarding.outbound import Hop
+from apikey_guard.forwarding.headers import Hop
 from tests.harness.wsgi import build_environ, call
 
 PIECES = [b"one ", b"two ", b"three"]
