@@ -164,8 +164,8 @@ def _key_service(settings: Settings) -> str:
     name = next(
         name for name in ("validator_url", "keys_file", "key_service") if getattr(settings, name) is not None
     )
-    shown = settings.shown(name).strip("'")
-    return f"{shown} ({settings.validator_protocol})" if name == "validator_url" else shown
+    shown, protocol = (settings.shown(each).strip("'") for each in (name, "validator_protocol"))
+    return f"{shown} ({protocol})" if name == "validator_url" else shown
 
 
 def _origins(settings: Settings) -> Iterator[tuple[str, str]]:

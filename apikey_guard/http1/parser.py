@@ -50,6 +50,23 @@ _LOOKED_AT: Final = HOP_BY_HOP | {"content-length"}
 _KEPT: Final = frozenset(["close", "keep-alive", "content-length", "content-type", "content-encoding"])
 
 
+_is_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_is_line = re.compile(r"[ -~\x80-\xff]*").fullmatch
+
+
+def is_method(method: object) -> bool:
+    """Whether a request may begin with it."""
+    return isinstance(method, str) and _is_name(method) is not None
+
+
+def is_header(header: object) -> bool:
+    """Whether it is a name and a text of one line, of the message and not of its connection."""
+    match header:
+        case (str(name), str(value)):
+            return bool(_is_name(name) and _is_line(value)) and name.lower() not in HOP_BY_HOP
+    return False
+
+
 class Malformed(ApiKeyGuardError):
     """An answer that cannot be relied on."""
 

@@ -22,8 +22,9 @@ from apikey_guard.errors import (
 )
 from apikey_guard.http1.dial import EXHAUSTED
 from apikey_guard.keyservice.cache_control import shortened
+from apikey_guard.keyservice.called import usable
 from apikey_guard.keyservice.fields import values
-from apikey_guard.keyservice.protocols import PROTOCOLS, KeyAnswer, KeyProtocol
+from apikey_guard.keyservice.protocols import PROTOCOLS, KeyAnswer, KeyProtocol, is_askable
 from apikey_guard.keyservice.transport import Transport
 from apikey_guard.process import PerProcess
 
@@ -42,7 +43,7 @@ class HttpKeyService:
     first verification.
 
     :param url: address of the key service; constant, whatever the credential is.
-    :param protocol: ``json``, ``status``, ``introspection`` or ``unkey``.
+    :param protocol: one of the :data:`PROTOCOLS`, or an object that asks and understands.
     :param headers: our own credentials to the key service.
     :param key_header: the header in which protocol ``status`` sends the credential.
     :param timeout: seconds for one verification, from name resolution to the last byte.
@@ -61,7 +62,7 @@ class HttpKeyService:
         self,
         url: str,
         *,
-        protocol: str = "json",
+        protocol: str | KeyProtocol = "json",
         headers: Mapping[str, str] = MappingProxyType({}),
         key_header: str = "apikey",
         timeout: float = 2.0,
@@ -78,8 +79,7 @@ class HttpKeyService:
         if problems:
             raise SettingsError(problems)
         self._url = url
-        self._protocol_name = protocol
-        self._protocol: KeyProtocol = PROTOCOLS[protocol](key_header)
+        self._protocol = PROTOCOLS[protocol](key_header) if isinstance(protocol, str) else protocol
         self._headers = headers
         self._cache_control = protocol == "status" if cache_control is None else cache_control
         self._time = time_source
@@ -120,12 +120,14 @@ class HttpKeyService:
     def _outcome(self, credential: Credential) -> Verdict | VerificationError:
         try:
             request = self._protocol.request(credential)
+            if not is_askable(request):
+                return KeyServiceUnavailable("error", "its protocol made no KeyRequest that can be sent")
             status, headers, body = self._transport.get().exchange(
                 request.method, self._url, {**self._headers, **request.headers}, request.body
             )
             answer = KeyAnswer(credential, status, headers, body, self._time())
             self._warn_of_redirect(answer)
-            verdict = self._protocol.verdict(answer)
+            verdict = usable(self._protocol.verdict(answer))
         except VerificationError as error:
             self._report_refusal(error)
             return _bare(error)
@@ -164,7 +166,7 @@ class HttpKeyService:
         return True
 
     def __repr__(self) -> str:
-        return f"HttpKeyService(host={_host(self._url)!r}, protocol={self._protocol_name!r})"
+        return f"HttpKeyService(host={_host(self._url)!r}, protocol={type(self._protocol).__name__})"
 
 
 def _bare(error: VerificationError) -> VerificationError:
@@ -182,10 +184,10 @@ def _host(url: str) -> str:
     return host if _HOST.fullmatch(host) else "(unreadable)"
 
 
-def _problems(url: str, protocol: str, allow_http: bool) -> list[str]:
+def _problems(url: str, protocol: str | KeyProtocol, allow_http: bool) -> list[str]:
     """What is wrong, in sentences that leave the URL itself out."""
     problems: list[str] = []
-    if protocol not in PROTOCOLS:
+    if isinstance(protocol, str) and protocol not in PROTOCOLS:
         problems.append(f"the protocol must be one of {', '.join(PROTOCOLS)}")
     try:
         parts = urlsplit(url)

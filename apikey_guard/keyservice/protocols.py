@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 from urllib.parse import urlencode
 
 from apikey_guard.core.model import NO_METADATA, NO_SCOPES, Consumer, Credential, Verdict
 from apikey_guard.errors import KeyServiceUnavailable, RateLimited, UnusableAnswer
+from apikey_guard.http1.parser import is_header, is_method
 from apikey_guard.keyservice import fields
 from apikey_guard.keyservice.fields import MAX_EPOCH_SECONDS, Headers, unusable
 
@@ -45,11 +46,26 @@ _INTROSPECTION_READ: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """The request that asks about one credential. Its ``repr`` shows neither header nor body."""
+    """The request that asks about one credential. Its ``repr`` shows neither header nor body.
+
+    It goes to ``validator_url``, with the ``validator_headers`` besides its own.
+    """
 
     method: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
+
+
+def is_askable(request: object) -> bool:
+    """Whether it is a request that can be sent as it is; it may come from a protocol of the app's own."""
+    match request:
+        case KeyRequest(method, Mapping() as headers, bytes()):
+            return (
+                is_method(method)
+                and all(map(is_header, headers.items()))
+                and not any(name.lower() == "content-length" for name in headers)
+            )
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +86,9 @@ class KeyAnswer:
     wall_time: float
 
 
+@runtime_checkable
 class KeyProtocol(Protocol):
-    """How to ask, and how to understand."""
+    """How to ask, and how to understand; called from several threads at once."""
 
     def request(self, credential: Credential) -> KeyRequest:
         """The request that asks about this credential."""

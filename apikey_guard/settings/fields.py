@@ -17,6 +17,7 @@ from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.errors import SettingsError
 from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import Hook
+from apikey_guard.keyservice.protocols import KeyProtocol
 from apikey_guard.settings.checks import SecretHeaders
 from apikey_guard.settings.origins import Origins, may_forward
 from apikey_guard.settings.rules import checked
@@ -48,8 +49,11 @@ class Settings:
         None, "Address of the key service; plain http only on loopback, unless `validator_allow_http`."
     )
     # Ours, because it alone carries the key outside of URL and headers, and says who the consumer is.
-    validator_protocol: Literal["json", "status", "introspection", "unkey"] = _setting(
-        "json", "How the key service is asked: `json`, `status`, `introspection` or `unkey`."
+    validator_protocol: Literal["json", "status", "introspection", "unkey"] | KeyProtocol = _setting(
+        "json",
+        "How the key service is asked: `json`, `status`, `introspection` or `unkey`, or an object with "
+        "`request` and `verdict`.",
+        hashed=False,
     )
     validator_headers: Mapping[str, str] = _setting(
         SecretHeaders(), "Our own credentials to the key service, as headers (secret).", hashed=False

@@ -14,6 +14,7 @@ from apikey_guard.core.model import Consumer, Decision, Rejection
 from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import Hook
+from apikey_guard.keyservice.protocols import KeyProtocol
 
 _Path = str | os.PathLike[str]
 
@@ -22,7 +23,7 @@ class SettingsArgs(TypedDict, total=False):
     """The settings as keyword arguments; what each means is said by the field of that name in Settings."""
 
     validator_url: str | None
-    validator_protocol: Literal["json", "status", "introspection", "unkey"]
+    validator_protocol: Literal["json", "status", "introspection", "unkey"] | KeyProtocol
     validator_headers: Mapping[str, str]
     validator_key_header: str
     validator_timeout: float

@@ -18,13 +18,13 @@ from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.level_two import SharedCache
 from apikey_guard.core.routing import ACCESSES, MODES, Route, duplicate_routes
 from apikey_guard.errors import Problem, SettingsError
+from apikey_guard.keyservice.protocols import PROTOCOLS, KeyProtocol
 from apikey_guard.settings import checks as check
 from apikey_guard.settings import origins as its
 from apikey_guard.settings.checks import Check, Wrong, optional, shown
 from apikey_guard.settings.cors import about_cookies, cors_origins
 from apikey_guard.settings.sources import Unreadable, closest
 
-PROTOCOLS = ("json", "status", "introspection", "unkey")
 CONFLICTS: tuple[str, ...] = get_args(Conflict)
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -133,7 +133,7 @@ def _refuse_unusable(value: object, called: object) -> None:
 CHECKS: Mapping[str, Check] = MappingProxyType(
     {
         "validator_url": optional(check.service_url),
-        "validator_protocol": check.one_of(PROTOCOLS),
+        "validator_protocol": _part(KeyProtocol, "an object with request() and verdict()", PROTOCOLS),
         "validator_headers": check.sent_headers,
         "validator_key_header": check.key_header,
         "validator_timeout": check.seconds(_MINUTE, zero=False),

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from apikey_guard import Deny, Reason, Rejection, Route
+from apikey_guard import (
+    Consumer,
+    Credential,
+    Deny,
+    KeyServiceUnavailable,
+    Reason,
+    Rejection,
+    Route,
+    Verdict,
+)
+from apikey_guard.keyservice.protocols import KeyAnswer, KeyRequest
+from apikey_guard.testing import LoopbackCall, LoopbackKeyService, http_answer
 from tests.harness.guarded import BAD, GOOD, Guarded
 
 FINE = Rejection(401, (("Content-Type", "text/plain"),), b"no", Reason.MISSING_CREDENTIAL)
@@ -76,6 +87,107 @@ UNSENDABLE: dict[str, Callable[[], Any]] = {
     "a preflight": changed(reason=Reason.PREFLIGHT),
     "a detail of bytes": changed(detail=b"no"),
 }
+
+
+class Asking:
+    """A protocol that gives what it is told to.
+
+    :param request: makes the question, and ``verdict`` the verdict of an answer.
+    """
+
+    def __init__(
+        self, request: Callable[[], Any] | None = None, verdict: Callable[[], Any] | None = None
+    ) -> None:
+        self._request, self._verdict = request, verdict
+
+    def request(self, credential: Credential) -> KeyRequest:
+        if self._request is not None:
+            made: KeyRequest = self._request()
+            return made
+        return KeyRequest("GET", {"X-Key": credential.value})
+
+    def verdict(self, answer: KeyAnswer) -> Verdict:
+        if self._verdict is not None:
+            said: Verdict = self._verdict()
+            return said
+        if answer.status not in {200, 404}:
+            raise KeyServiceUnavailable("status", f"status {answer.status}")
+        return Verdict(valid=answer.status == 200, consumer=Consumer(id=answer.body.decode()))
+
+
+UNASKABLE: dict[str, Callable[[], Any]] = {
+    "raises": raises,
+    "nothing": lambda: None,
+    "a tuple": lambda: ("GET", {}, b""),
+    "the class": lambda: KeyRequest,
+    "two lines in a header": lambda: KeyRequest("GET", {"X-A": "b\r\nX-B: c"}),
+    "two lines in a method": lambda: KeyRequest("GET / HTTP/1.1\r\nX-A: b\r\n\r\nGET", {}),
+    "the length of its body": lambda: KeyRequest("POST", {"content-length": "5"}, b"{}"),
+    "a name of two lines": lambda: KeyRequest("GET", {"X-A: b\r\nX-B": "c"}),
+    "a method that is no text": lambda: KeyRequest(1, {}),  # type: ignore[arg-type]  # what a part may give
+    "headers that are none": lambda: KeyRequest("GET", 1),  # type: ignore[arg-type]  # the same
+    "a body that is none": lambda: KeyRequest("POST", {}, 1),  # type: ignore[arg-type]  # the same
+}
+
+NO_VERDICT: dict[str, Callable[[], Any]] = {
+    "raises": raises,
+    "nothing": lambda: None,
+    "true": lambda: True,
+    "a consumer": lambda: Consumer(id="42"),
+    "the class": lambda: Verdict,
+    "valid by a number": lambda: Verdict(valid=1),  # type: ignore[arg-type]  # the same
+    "valid by a text": lambda: Verdict(valid="no"),  # type: ignore[arg-type]  # the same
+    "a consumer of another kind": lambda: Verdict(True, consumer={"id": "42"}),  # type: ignore[arg-type]
+    "scopes that are a text": lambda: Verdict(True, consumer=Consumer(scopes="admin")),  # type: ignore[arg-type]
+    "an id of two lines": lambda: Verdict(True, consumer=Consumer(id="a\r\nX-B: c")),
+    "a ttl that is a text": lambda: Verdict(True, ttl="60"),  # type: ignore[arg-type]  # the same
+    "an async function": lambda: later(),
+}
+
+
+async def later() -> Verdict:
+    return Verdict(valid=True)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[LoopbackKeyService]:
+    with LoopbackKeyService() as running:
+        running.behave(lambda call: call.send(http_answer(200, b"42")))
+        yield running
+
+
+MISTAKEN = {
+    **{f"request-{name}": Asking(request=given) for name, given in UNASKABLE.items()},
+    **{f"verdict-{name}": Asking(verdict=given) for name, given in NO_VERDICT.items()},
+}
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'later' was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("protocol", MISTAKEN.values(), ids=MISTAKEN)
+def test_a01_a_protocol_that_fails_says_nothing_about_a_key(
+    protocol: Asking, service: LoopbackKeyService, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Guarded(validator_url=service.url, validator_protocol=protocol) as guarded:
+        assert guarded.code() == (503, "key_service_unavailable")
+        assert guarded.app.calls == 0
+        assert guarded.guard.stats()["cached_valid"] == guarded.guard.stats()["cached_invalid"] == 0
+    assert all(GOOD not in record.getMessage() for record in caplog.records)
+
+
+def test_a_protocol_of_an_apps_own_asks_and_understands() -> None:
+    def answer(call: LoopbackCall) -> None:
+        known = f"X-Key: {GOOD}\r\n".encode() in call.request
+        call.send(http_answer(200 if known else 404, b"42"))
+
+    with (
+        LoopbackKeyService() as running,
+        Guarded(validator_url=running.url, validator_protocol=Asking()) as guarded,
+    ):
+        running.behave(answer)
+        assert guarded.code() == (200, "")
+        assert guarded.code(BAD) == (401, "invalid_credential")
+        assert guarded.guard.settings.shown("validator_protocol") == f"{__name__}:Asking"
+
 
 REJECTING: dict[str, Callable[[Callable[[], Any]], dict[str, Any]]] = {
     "dialect": lambda given: {"dialect": Words(given)},

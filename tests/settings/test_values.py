@@ -13,6 +13,7 @@ import pytest
 from apikey_guard.core.model import Credential, Deny, Rejection, Verdict
 from apikey_guard.core.routing import Route
 from apikey_guard.errors import SettingsError
+from apikey_guard.keyservice.protocols import KeyRequest
 from apikey_guard.settings import Settings, load_settings
 
 URL = "https://keys.example.com/verify"
@@ -89,7 +90,7 @@ BAD = [
     *rows("cors_origins", "https://a.example https://b.example", "https://é.example", "https://a.example\n"),
     *rows("cors_origins", "https:a.example", "https://.example", "https://a..b"),
     *rows("validator_cache_control", 0, 1, "true", ""),
-    *rows("validator_protocol", "JSON", "rest", "", None, 1),
+    *rows("validator_protocol", "JSON", "rest", "", None, 1, object(), WithVerify(), KeyRequest),
     *rows("key_conflict", "last", "", None, ["first"]),
     *rows("default_access", "Public", "open", "", None, False, ["public"]),
     *rows("mode", "on", "Enforce", "", None, False),

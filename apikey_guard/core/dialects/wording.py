@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final
@@ -12,7 +11,7 @@ from apikey_guard.core.dialects.standard import STATUS, whole_seconds
 from apikey_guard.core.extraction import Location
 from apikey_guard.core.model import Deny, Reason, Rejection
 from apikey_guard.errors import PartFailed
-from apikey_guard.http1.parser import HOP_BY_HOP
+from apikey_guard.http1.parser import is_header
 
 # Routes of one guard share a few wordings; each has a rejection for every reason and some seconds to wait.
 _WORDINGS: Final = 1024
@@ -20,9 +19,6 @@ _REMEMBERED_REJECTIONS: Final = 128
 
 # A preflight is refused by nobody, so it is no dialect's to word.
 _ANSWERED: Final = Rejection(status=STATUS[Reason.PREFLIGHT], headers=(), body=b"", reason=Reason.PREFLIGHT)
-
-_is_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch  # RFC 9110, section 5.6.2
-_is_line = re.compile(r"[ -~\x80-\xff]*").fullmatch
 
 
 class Wording:
@@ -89,7 +85,7 @@ def sendable(rejection: object, by: str) -> Rejection:
     if not isinstance(status, int) or not 400 <= status <= 599:
         raise PartFailed(f"{by} gave a Rejection whose status is no number from 400 to 599")
     headers: object = rejection.headers
-    if not isinstance(headers, tuple | list) or not all(map(_is_header, headers)):
+    if not isinstance(headers, tuple | list) or not all(map(is_header, headers)):
         raise PartFailed(
             f"{by} gave a Rejection whose headers are not pairs of texts of one line each, about the answer"
         )
@@ -99,10 +95,3 @@ def sendable(rejection: object, by: str) -> Rejection:
     # Its length is for whoever sends it to say.
     kept = tuple(header for header in rejection.headers if header[0].lower() != "content-length")
     return rejection if kept == rejection.headers else replace(rejection, headers=kept)
-
-
-def _is_header(header: object) -> bool:
-    match header:
-        case (str(name), str(value)):
-            return bool(_is_name(name) and _is_line(value)) and name.lower() not in HOP_BY_HOP
-    return False
