@@ -18,7 +18,6 @@ from apikey_guard.errors import SettingsError
 from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import Hook, KeyService
 from apikey_guard.keyservice.called import CalledKeyService
-from apikey_guard.keyservice.loop import OwnLoop
 from apikey_guard.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,8 +43,8 @@ def open_by_default(settings: Settings) -> str | None:
 def make_key_service(settings: Settings, clock: Clock) -> KeyService:
     """The key service of the settings: their own object or function, the key file, or the URL.
 
-    Imported here and not above: an HTTP client pulls in ``ssl``, and a server such as gevent's
-    must be able to patch that first (threat C-04).
+    Imported here and not above, as everywhere what loads ``ssl`` is, asyncio and HTTP clients: a server
+    such as gevent's must be able to patch that first (threat C-04).
     """
     given = settings.key_service
     if given is not None:
@@ -77,6 +76,8 @@ def make_key_service(settings: Settings, clock: Clock) -> KeyService:
 
 def called_key_service(given: Hook, settings: Settings) -> CalledKeyService:
     """A key service of the app's own, plain or async."""
+    from apikey_guard.keyservice.loop import OwnLoop
+
     return CalledKeyService(given, OwnLoop(settings.validator_timeout))
 
 

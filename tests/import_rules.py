@@ -8,7 +8,6 @@ where it stands. ``tests/docs/test_design.py`` compares them with the table of d
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -98,7 +97,6 @@ PURE_STANDARD_LIBRARY = frozenset(
         "urllib.parse",
     ]
 )
-PURE_WERKZEUG = frozenset({"werkzeug.http", "werkzeug.datastructures", "werkzeug.sansio", "werkzeug.urls"})
 
 # Who may know a framework.
 FRAMEWORKS: Mapping[str, frozenset[str]] = {
@@ -208,9 +206,7 @@ def _foreign(where: str, module: str, place: int, name: str) -> Iterator[str]:
 
 
 def _is_pure(name: str) -> bool:
-    if name.partition(".")[0] in sys.stdlib_module_names:
-        return _within(name, PURE_STANDARD_LIBRARY)
-    return _within(name, PURE_WERKZEUG)
+    return _within(name, PURE_STANDARD_LIBRARY)
 
 
 def _asks_the_clock(source: str, module: str) -> Iterator[str]:

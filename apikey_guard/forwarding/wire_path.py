@@ -19,7 +19,7 @@ _SAFE_IN_PATH = "!$&'()*+,;=:@/~"
 # Paths that mean the same to everybody: nothing encoded, no segment that begins with a dot.
 _is_plain = re.compile(r"(?:/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_~!$&'()*+,=:@.-]*)?)+").fullmatch
 _REFUSED = re.compile(
-    r"[\x00-\x20\x7f\\#\u0100-\U0010ffff]"  # what no target may hold, and what some take for a slash
+    r"[^\x21\x22\x24-\x5b\x5d-\x7e\x80-\xff]"  # what no target may hold, and what some take for a slash
     r"|%(?![0-9A-Fa-f]{2})"  # an escape that is none
     r"|%(?:[01][0-9A-Fa-f]|7[Ff]|5[Cc])"  # the same, written percent-encoded
 )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from apikey_guard.core.model import Consumer, Credential, Verdict
 from apikey_guard.errors import KeyServiceUnavailable
 from apikey_guard.keyservice import Hook
 from apikey_guard.keyservice.fields import sendable, unusable
-from apikey_guard.keyservice.loop import OwnLoop, is_async
+
+if TYPE_CHECKING:
+    from apikey_guard.keyservice.loop import OwnLoop
 
 logger = logging.getLogger("apikey_guard")
 
@@ -69,6 +72,13 @@ class CalledKeyService:
         self.stop()
         if self._close is not None:
             self._close()
+
+
+def is_async(called: object) -> bool:
+    """Whether calling it gives something to be awaited."""
+    return inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(
+        getattr(type(called), "__call__", None)  # noqa: B004 - not whether it can be called, but how
+    )
 
 
 def _checked(verify: _Function, credential: Credential) -> Verdict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 from collections.abc import Coroutine
 from typing import TypeVar, cast
@@ -12,13 +11,6 @@ from apikey_guard.errors import KeyServiceUnavailable, Overloaded
 from apikey_guard.process import PerProcess
 
 T = TypeVar("T")
-
-
-def is_async(called: object) -> bool:
-    """Whether calling it gives something to be awaited."""
-    return inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(
-        getattr(type(called), "__call__", None)  # noqa: B004 - not whether it can be called, but how
-    )
 
 
 class OwnLoop:

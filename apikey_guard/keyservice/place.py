@@ -101,7 +101,7 @@ class Place:
         self._limits = limits
         self._tls = tls
         self._proxy = None if proxy is None else proxy[0]
-        self._proxy_headers: Mapping[str, str] = {} if proxy is None else proxy[1]
+        self._told: Mapping[str, str] = {} if proxy is None else proxy[1]
         self._monotonic = monotonic
         # How many may ask at once is decided elsewhere.
         self._pool = Pool(
@@ -137,7 +137,7 @@ class Place:
         """
         remaining = counting_down(timeout.read_timeout or 0.0)
         if self._address.scheme == "http":
-            headers = {**headers, **self._proxy_headers}
+            headers = {**headers, **self._told}
         if not any(name.lower() == "host" for name in headers):
             usual = f":{_PORTS[self._address.scheme]}"
             headers = {"Host": self._address.authority.removesuffix(usual), **headers}
@@ -215,7 +215,7 @@ class Place:
                 sock = plain = secured(plain, tls, proxy.name)
             if tls is not None and server.scheme == "https":
                 if proxy is not None:
-                    open_tunnel(plain, server.authority, _lines(self._proxy_headers), remaining)
+                    open_tunnel(plain, server.authority, _lines(self._told), remaining)
                 if isinstance(plain, ssl.SSLSocket):
                     sock = TlsWithin(plain, tls, server.name, remaining)
                 else:

@@ -8,12 +8,10 @@ holds, and remembers the place. A value counts as given when it is there: ``0``,
 from __future__ import annotations
 
 import codecs
-import difflib
 import importlib
 import json
 import os
 import re
-import tomllib
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -79,6 +77,8 @@ def closest(name: str, known: Collection[str]) -> str:
 
 
 def _closest(name: str, known: Collection[str]) -> str | None:
+    import difflib  # only where something is wrong
+
     return next(iter(difflib.get_close_matches(name.lower(), known, n=1)), None)
 
 
@@ -158,6 +158,8 @@ def _from_environment(found: Found, defaults: Mapping[str, object], environ: Map
 
 
 def _from_file(found: Found, names: Collection[str], path: Path) -> None:
+    import tomllib  # only where there is a file
+
     source = f"file {path}"
     try:
         # With the byte order mark that editors of Windows write, or without.

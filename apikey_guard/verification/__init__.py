@@ -6,7 +6,6 @@ use there and made anew after a fork. What is remembered survives a fork.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import time
@@ -122,6 +121,8 @@ class Verifier:
 
     async def ask_async(self, question: Question) -> Outcome:
         """As :meth:`ask`, without blocking the event loop."""
+        import asyncio
+
         until = time.monotonic() + self._settings.validator_timeout
         process = self._process.get()
         process.forget_closed_loops()

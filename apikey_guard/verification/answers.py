@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
@@ -43,8 +42,11 @@ def answer_of(said: object, remember: Callable[[Verdict], Remembered | None], *,
     if isinstance(said, VerificationError):
         # The traceback would keep the key service's frames, and the credential in them, alive.
         return said.with_traceback(None)
-    if isinstance(said, asyncio.CancelledError | GeneratorExit) and on_loop:
-        return Overloaded("closed")  # the caller's event loop ended: nobody's failure
+    if on_loop:
+        from asyncio import CancelledError
+
+        if isinstance(said, CancelledError | GeneratorExit):
+            return Overloaded("closed")  # the caller's event loop ended: nobody's failure
     # The text of any other error may hold the credential.
     what = said if isinstance(said, KeyFileError) else f"the key service raised {type(said).__name__}"
     logger.error("%s: counted as unavailable", what)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from apikey_guard.assembly import make_key_service
 from apikey_guard.clock import Clock
@@ -20,6 +19,9 @@ from apikey_guard.verification.inflight import Verifications
 from apikey_guard.verification.memory import MemoryCache
 from apikey_guard.verification.shared import Shared
 from apikey_guard.verification.slots import Answer, Verification
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Memory(Protocol):

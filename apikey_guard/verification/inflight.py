@@ -10,7 +10,6 @@ caller who gives up takes nothing away from the others.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -227,6 +226,8 @@ class Verifications:
 
         :param within: seconds after which it is cancelled, or None where that is not possible.
         """
+        import asyncio
+
         turn = verification.turn
         if turn is None:
             return
@@ -264,6 +265,8 @@ class Verifications:
         """What may ask level two waits in a thread."""
         if self._shared is None:
             return self._begin(verification)
+        import asyncio
+
         return await asyncio.to_thread(self._begin, verification)
 
     def hand_over(self, verification: Verification) -> None:
