@@ -211,3 +211,7 @@ class BodyTooLarge(BadRequest):
 
 class LengthRequired(BadRequest):
     """The body comes in chunks, and this server does not mark its end; answered with 411."""
+
+
+class UpgradeUnsupported(BadRequest):
+    """The caller wants to speak another protocol on its connection; answered with 501."""

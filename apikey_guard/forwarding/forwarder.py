@@ -7,8 +7,7 @@ refused then. When it has been allowed, it is sent; the answer goes back as it c
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from werkzeug.http import HTTP_STATUS_CODES
@@ -23,13 +22,13 @@ from apikey_guard.errors import (
     OriginBusy,
     OriginError,
     OriginTimeout,
+    UpgradeUnsupported,
 )
-from apikey_guard.forwarding import OriginAnswer, OriginClient, OriginRequest
+from apikey_guard.forwarding import OriginAnswer, OriginClient
 from apikey_guard.forwarding.headers import Hop
-from apikey_guard.forwarding.outbound import framing
+from apikey_guard.forwarding.outbound import outbound
 from apikey_guard.forwarding.request_body import read_ahead
-from apikey_guard.forwarding.story import caller_host
-from apikey_guard.forwarding.wire_path import has_encoded_slash, literal_path, mount_of, taken_off, wire_path
+from apikey_guard.forwarding.wire_path import has_encoded_slash, literal_path, wire_path
 from apikey_guard.process import PerProcess
 
 if TYPE_CHECKING:
@@ -42,10 +41,14 @@ logger = logging.getLogger("apikey_guard")
 AIM: Final = "apikey_guard.aim"
 
 
-_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_QUERY_REFUSED = re.compile(r"[\x00-\x20\x7f#\u0100-\U0010ffff]")
-# Where servers put the caller's connection; it is only watched, never read.
-_CALLER_SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
+_REASONS: Final = (
+    (OriginTimeout, Reason.ORIGIN_TIMEOUT),
+    (OriginBusy, Reason.ORIGIN_BUSY),
+    (OriginError, Reason.ORIGIN_FAILED),
+    (LengthRequired, Reason.LENGTH_REQUIRED),
+    (UpgradeUnsupported, Reason.UPGRADE_UNSUPPORTED),
+    (BadRequest, Reason.BAD_REQUEST),
+)
 
 
 class Way(NamedTuple):
@@ -75,10 +78,6 @@ class Aim(NamedTuple):
 
     way: Way
     path: str | None
-
-
-class UpgradeUnsupported(Exception):
-    """The caller wants to speak another protocol on its connection."""
 
 
 class _Rechecked(Exception):
@@ -214,34 +213,11 @@ class Forwarder:
             self._take_out_standins(environ)
         client = self._clients.get()[origin]
         path = self._path(environ, way) if aim.path is None else aim.path
-        method = environ["REQUEST_METHOD"]
-        # A tunnel would begin behind the answer to CONNECT, on a connection that is kept for others.
-        if method == "CONNECT" or not _METHOD.fullmatch(method):
-            raise BadRequest("the method is none that can be sent on")
-        upgrade = environ.get("HTTP_UPGRADE")
-        if upgrade is not None and "websocket" in upgrade.lower():
-            raise UpgradeUnsupported
-        frame = framing(environ)
-        prefix = mount_of(environ)
-        if way.prefix is not None:
-            path, taken = taken_off(path, way.prefix)
-            prefix += taken
-        host = None
-        if origin in self._preserving if way.preserve_host is None else way.preserve_host:
-            host = caller_host(environ)
-            if host is None:
-                raise BadRequest("Host is no host")
-        headers = self._hop.header_block(environ, prefix)
-        body: Iterator[bytes] | None = None
-        if frame.length is not None:
-            headers += b"Content-Length: %d\r\n" % frame.length
-        elif frame.chunked:
-            headers += b"Transfer-Encoding: chunked\r\n"
+        preserve = origin in self._preserving if way.preserve_host is None else way.preserve_host
+        request, frame = outbound(environ, path, self._hop, prefix=way.prefix, preserve_host=preserve)
         if frame.length or frame.chunked:
-            body = read_ahead(environ["wsgi.input"], frame)
-        return client.send(
-            OriginRequest(method, path, _query(environ), headers, host, body, _caller(environ))
-        )
+            request = request._replace(body=read_ahead(environ["wsgi.input"], frame))
+        return client.send(request)
 
     def _origin(self, way: Way, environ: Environ) -> str | None:
         if self._choose_origin is None:
@@ -256,39 +232,11 @@ def _abandon(clients: Mapping[str, OriginClient]) -> None:
 
 
 def _reason_of(error: Exception, environ: Environ) -> Reason:
-    match error:
-        case OriginError():
-            logger.info("forwarding failed: %s (origin %s)", error, environ.get(ORIGIN))
-            if isinstance(error, OriginTimeout):
-                return Reason.ORIGIN_TIMEOUT
-            return Reason.ORIGIN_BUSY if isinstance(error, OriginBusy) else Reason.ORIGIN_FAILED
-        case LengthRequired():
-            return Reason.LENGTH_REQUIRED
-        case BadRequest():
-            return Reason.BAD_REQUEST
-        case UpgradeUnsupported():
-            return Reason.UPGRADE_UNSUPPORTED
+    if isinstance(error, OriginError):
+        logger.info("forwarding failed: %s (origin %s)", error, environ.get(ORIGIN))
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
     # Its text may hold anything.
     logger.error("forwarding failed with %s: answered with 500", type(error).__name__)
     return Reason.INTERNAL_ERROR
-
-
-def _query(environ: Environ) -> str:
-    """The query as it was sent and as hiding left it, with its question mark."""
-    query: str = environ.get("QUERY_STRING", "")
-    if not query:
-        # A bare question mark is part of the target, and only the raw one shows it.
-        raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
-        return "?" if raw.endswith("?") else ""
-    if _QUERY_REFUSED.search(query):
-        raise BadRequest("the query has a character that none can have")
-    return "?" + query
-
-
-def _caller(environ: Environ) -> int | None:
-    for key in _CALLER_SOCKETS:
-        connection = environ.get(key)
-        if connection is not None:
-            descriptor: int = connection.fileno()
-            return descriptor if descriptor >= 0 else None
-    return None
