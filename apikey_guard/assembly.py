@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from apikey_guard.admission import Admission
 from apikey_guard.clock import Clock
 from apikey_guard.core.cors import Cors
 from apikey_guard.core.extraction import Location, environ_key
@@ -13,11 +14,16 @@ from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.peers import Peers
 from apikey_guard.core.routing import Route
 from apikey_guard.core.rules import Defaults, Rules
+from apikey_guard.core.standin import STRONG_LENGTH
 from apikey_guard.core.table import RouteTable
 from apikey_guard.errors import SettingsError
 from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import Hook, KeyService
 from apikey_guard.keyservice.called import CalledKeyService
+from apikey_guard.observe.counters import Counters
+from apikey_guard.observe.decisions import Telling
+from apikey_guard.policy import Policy, fingerprinting
+from apikey_guard.rejections import Rejections
 from apikey_guard.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
 
     from apikey_guard.forwarding import OriginClient
     from apikey_guard.forwarding.forwarder import Forwarder, Recheck, Refuse
+    from apikey_guard.verification.memory import MemoryCache
 
 
 def open_by_default(settings: Settings) -> str | None:
@@ -79,6 +86,28 @@ def called_key_service(given: Hook, settings: Settings) -> CalledKeyService:
     from apikey_guard.keyservice.loop import OwnLoop
 
     return CalledKeyService(given, OwnLoop(settings.validator_timeout))
+
+
+def make_policy(settings: Settings, memory: MemoryCache, counters: Counters) -> Policy:
+    """What the settings mean for one request.
+
+    :param memory: and ``counters``: of the guard.
+    """
+    cors, telling = make_cors(settings), Telling(settings.on_decision, counters)
+    return Policy(
+        rules=make_rules(settings),
+        # Kong's names, other names, or none; forged ones are deleted in any case.
+        admission=Admission(IdentityHeaders(settings.identity_header_names), telling),
+        telling=telling,
+        rejections=Rejections(settings, cors),
+        cors=cors,
+        peers=Peers(settings.trusted_proxies),
+        fingerprint=fingerprinting(settings.fingerprint_secret),
+        weak_length=STRONG_LENGTH if settings.fingerprint_secret is None else 0,
+        max_length=settings.key_max_length,
+        body_max_bytes=settings.body_max_bytes,
+        memory=memory,
+    )
 
 
 def make_rules(settings: Settings) -> Rules:
@@ -218,8 +247,3 @@ def _make_origins(
         )
         made[name] = HttpOrigin(spec.targets, bounds, clock)
     return made
-
-
-def make_identity_headers(settings: Settings) -> IdentityHeaders:
-    """Kong's names, other names, or none; forged ones are deleted in any case."""
-    return IdentityHeaders(settings.identity_header_names)

@@ -24,3 +24,15 @@ def unicode_path(path: str) -> str:
         # No server may hand this over; whatever it is, it is not a canonical path. Marked at its end, so
         # that it still lies below the routes it begins with.
         return path + "\ufffd"
+
+
+def path_of(environ: Environ) -> str:
+    """The path of a WSGI environ as Unicode: that below its mount, on which the app routes."""
+    path: str = environ.get("PATH_INFO", "")
+    return path if path.isascii() else unicode_path(path)
+
+
+def is_path_of(environ: Environ, path: str) -> bool:
+    """Whether a path is the one that an environ names, if it names one: Django's is Unicode already."""
+    named = environ.get("PATH_INFO", path)
+    return path == named or path == path_of(environ)

@@ -6,42 +6,29 @@ was found the first time: by then the request shows it no more, or shows another
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from apikey_guard.core.decision import Question, lacking
-from apikey_guard.core.extraction import Ambiguous
-from apikey_guard.core.model import NO_SCOPES, Allow, Decision, Deny, Reason, Rejection
+from apikey_guard.bodies import RequestBody, WsgiBody
+from apikey_guard.core.body import searchable
+from apikey_guard.core.decision import Outcome, Question, conclude, settle
+from apikey_guard.core.extraction import Ambiguous, Location
+from apikey_guard.core.model import Allow, Credential, Decision, Deny, Freshness, Reason, Rejection
 from apikey_guard.core.paths import keeps_its_segments
+from apikey_guard.core.peers import network_of
 from apikey_guard.core.routing import Access
 from apikey_guard.core.rules import Rule
-from apikey_guard.environ import Environ
-from apikey_guard.observe.decisions import fault
+from apikey_guard.environ import DECISION, Environ
+from apikey_guard.errors import KeyServiceUnavailable
+from apikey_guard.observe.decisions import Telling, fault
+from apikey_guard.policy import Policy
 
 if TYPE_CHECKING:
-    from apikey_guard.bodies import RequestBody
     from apikey_guard.guard import Guard
+    from apikey_guard.passage import Place
 
-
-class Place(NamedTuple):
-    """What a request asks for, as far as a decision depends on it.
-
-    :param path: decoded, undecodable bytes as U+FFFD, without the mount.
-    :param method: as it is acted on.
-    :param host: the value of ``Host``, or what counts in its place.
-    """
-
-    path: str
-    method: str
-    host: str | None
-
-    def seen_in(self, environ: Environ) -> Environ:
-        """The environ as a request at this place would have it; to be read only."""
-        if environ.get("REQUEST_METHOD") == self.method and environ.get("HTTP_HOST") == self.host:
-            return environ
-        seen = {**environ, "REQUEST_METHOD": self.method, "HTTP_HOST": self.host}
-        if self.host is None:
-            del seen["HTTP_HOST"]
-        return seen
+#: Lets pass what is not enforced.
+PASSED = Allow()
 
 
 class Found(NamedTuple):
@@ -58,6 +45,14 @@ class Found(NamedTuple):
     in_body: bool = False
     body: RequestBody | None = None
 
+    @classmethod
+    def outside_body(cls, rule: Rule, environ: Environ, body: RequestBody | None) -> Found:
+        """What a request presents whose credential does not matter here, but may further in."""
+        extractor = rule.extractor
+        value = extractor.sift(environ, extractor.find(environ))
+        location = extractor.location_of(environ, value) if isinstance(value, str) else ""
+        return cls(value, location, body=body)
+
     def __repr__(self) -> str:
         return "Found('***')"
 
@@ -70,18 +65,20 @@ class Pending:
     """A request that memory did not allow: undecided, refused, or let in without a key.
 
     Nothing of the request has been changed yet; :meth:`settle` ends it. It is kept for as long as
-    the request lives, since a mark further in may ask for the key.
+    the request lives, since a mark further in may ask for the key, and goes by one policy all that time.
 
+    :ivar path: where it stands.
     :ivar rule: the rule that holds.
     :ivar said: what is known by now.
     :ivar marked: the mark of the app's own view that counts, or None.
     """
 
-    __slots__ = ("_environ", "_found", "_guard", "marked", "path", "rule", "said")
+    __slots__ = ("_environ", "_found", "_guard", "_policy", "marked", "path", "rule", "said")
 
     def __init__(
         self,
         guard: Guard,
+        policy: Policy,
         environ: Environ,
         path: str,
         rule: Rule,
@@ -89,6 +86,7 @@ class Pending:
         said: Decision | Question,
     ) -> None:
         self._guard = guard
+        self._policy = policy
         self._environ = environ
         self._found = found
         self.path = path
@@ -108,6 +106,8 @@ class Pending:
     def is_by_default(self) -> bool:
         """Whether no route says anything about this request."""
         return self.rule.label is None
+
+    # -- what a mark says -------------------------------------------------------------------------
 
     def relax(self, access: Access | None) -> None:
         """Let the mark of the app's own view count, whatever the route says.
@@ -129,26 +129,96 @@ class Pending:
             self.said = fault(error)
 
     def _said_with(self, access: Access) -> Decision | Question:
-        guard, environ, rule, said = self._guard, self._environ, self.rule, self.said
+        policy, environ, rule, said = self._policy, self._environ, self.rule, self.said
         nobody = Allow(route=rule.label, anonymous=access == "optional")
         if access == "public":
             return nobody
-        missing = Deny(Reason.MISSING_CREDENTIAL, route=rule.label)
         if rule.access == "required":
             # An empty credential is one that was presented, wherever it stood.
-            opened = access == "optional" and said == missing and self._found.value is None
+            opened = access == "optional" and said == rule.missing and self._found.value is None
             return nobody if opened else said
-        if guard._rules.hands_on(self.path, environ):
+        if policy.rules.hands_on(self.path, environ):
             return said
-        if guard._answers(environ):
+        if policy.answers(environ):
             return Deny(Reason.PREFLIGHT, route=rule.label)
-        found = guard._with_body_of(rule, self._found, environ)
-        if isinstance(found, Deny):
-            return found
-        self._found = found
-        if found.value is None:
-            return nobody if access == "optional" else missing
-        return guard._weigh(rule, found, environ)
+        denied = self._read_body()
+        if denied is not None:
+            return denied
+        if self._found.value is None:
+            return nobody if access == "optional" else rule.missing
+        return self.weigh()
+
+    # -- what memory says -------------------------------------------------------------------------
+
+    def begin(self, seen: Environ) -> Decision | Question:
+        """What the request means, as far as memory tells; a known key is admitted.
+
+        :param seen: the environ as it is at this place.
+        """
+        rule = self.rule
+        decision = None if rule.mode == "off" else self._policy.without_credential(rule, seen, self.path)
+        if rule.mode == "monitor":
+            self._observe(decision)
+        if rule.mode != "enforce":
+            return PASSED
+        if decision is None:
+            decision = self._read_body()
+        return self.weigh() if decision is None else decision
+
+    def weigh(self) -> Decision | Question:
+        """What the request means by what it presents, as far as memory tells; a known key is admitted."""
+        settled = settle(self.rule, self._found.value)
+        if not isinstance(settled, str):
+            return settled
+        question, outcome = self._known(settled)
+        return question if outcome is None else self._conclude(question, outcome)
+
+    def _known(self, text: str) -> tuple[Question, Outcome | None]:
+        """The question about a credential, with its outcome where that is remembered."""
+        guard, policy, environ, rule = self._guard, self._policy, self._environ, self.rule
+        location = self._found.location or rule.extractor.location_of(environ, text)
+        question = Question(rule, Credential(text, location), policy.fingerprint(text))
+        entry, clock = policy.memory.valid.get(question.fingerprint), guard.clock
+        if entry is not None and entry.freshness(clock.monotonic(), clock.time()) is Freshness.FRESH:
+            return question, Outcome(entry, Freshness.FRESH)
+        question, outcome = guard.verifier.known(question)
+        if outcome is None:
+            question = question._replace(peer=network_of(policy.peers.told(environ)))
+        return question, outcome
+
+    def _read_body(self) -> Deny | None:
+        """Look into the body, too, where the rule looks there and nobody has yet."""
+        rule, found = self.rule, self._found
+        if not found.in_body and rule.extractor.body_names:
+            value = self._policy.read_body(rule, found.value, found.body or WsgiBody(self._environ))
+            if isinstance(value, Deny):
+                return value
+            self._found = found._replace(value=value, in_body=True)
+        return None
+
+    def _observe(self, decision: Decision | None) -> None:
+        """Mode ``monitor``: decide, count and log, but change nothing and wait for nothing.
+
+        :param decision: where the credential does not matter.
+        """
+        environ, telling, extractor = self._environ, self._policy.telling, self.rule.extractor
+        if decision is None:
+            settled = settle(self.rule, self._found.value)
+            decision = None if isinstance(settled, str) else settled
+            if isinstance(settled, str):
+                question, outcome = self._known(settled)
+                decision = None if outcome is None else conclude(question, outcome)
+                if outcome is None:
+                    # The request goes on meanwhile, and may change what is its own.
+                    shown = {**environ} if telling.hook else {}
+                    self._guard.verifier.ask_later(question, partial(_tell, telling, shown))
+            elif extractor.body_names and searchable(environ.get("CONTENT_TYPE")):
+                decision = None  # the credential may be in the body, which is not read here
+        environ[DECISION] = decision
+        if decision is not None:
+            telling.tell(decision, environ)
+
+    # -- the end ----------------------------------------------------------------------------------
 
     def settle(self) -> Decision:
         """The decision; asks the key service if need be. An Allow has prepared the request for the app."""
@@ -156,19 +226,57 @@ class Pending:
         if said.__class__ is Deny:
             return said  # as _end() would, but refusals are to be cheap
         if isinstance(said, Question):
-            said = self._guard.conclude(said, self._guard.ask(said), self._environ)
+            try:
+                outcome = self._guard.verifier.ask(said)
+            except Exception as error:  # noqa: BLE001 - the guard's own edge
+                outcome = _unanswered(error)
+            said = self._answered(said, outcome)
         return self._end(said)
 
     async def settle_async(self) -> Decision:
-        """As :meth:`settle`, without blocking the event loop."""
+        """As :meth:`settle`, without blocking the event loop.
+
+        A caller that is cancelled takes nothing away from the others.
+        """
         said = self.said
         if isinstance(said, Question):
-            said = self._guard.conclude(said, await self._guard.ask_async(said), self._environ)
+            try:
+                outcome = await self._guard.verifier.ask_async(said)
+            except Exception as error:  # noqa: BLE001 - the guard's own edge
+                outcome = _unanswered(error)
+            said = self._answered(said, outcome)
         return self._end(said)
 
+    def _answered(self, question: Question, outcome: Outcome) -> Decision:
+        try:
+            return self._conclude(question, outcome)
+        except Exception as error:  # noqa: BLE001 - the guard's own edge
+            return fault(error)
+
+    def _conclude(self, question: Question, outcome: Outcome) -> Decision:
+        """What an answer means; an Allow prepares the request for the app."""
+        decision = conclude(question, outcome)
+        if isinstance(decision, Deny) or outcome.entry is None:
+            return decision
+        policy, environ, rule, hiding = self._policy, self._environ, self.rule, self.rule.hiding
+        key, before = question.credential.value, environ.get(DECISION)
+        if len(key) < policy.weak_length and hiding.replaces:
+            policy.telling.warn_of_weak_key()
+        policy.admission.admit(environ, rule, outcome.entry, decision, key, question.fingerprint)
+        if isinstance(before, Allow) and before.consumer is None:
+            # It was let in without a key, which was removed then; by now the key counts after all.
+            hiding.put(environ, Location.parse(question.credential.location), question.fingerprint)
+        return decision
+
     def _end(self, said: Decision) -> Decision:
-        self.said = ended = self._guard._end(self._environ, self.rule, said)
-        return ended
+        """Whoever is let in without a key gets the request prepared now."""
+        if isinstance(said, Allow) and said.consumer is None and said is not PASSED:
+            try:
+                said = self._policy.admission.admit_nobody(self._environ, self.rule, said)
+            except Exception as error:  # noqa: BLE001 - the guard's own edge
+                said = fault(error)
+        self.said = said
+        return said
 
     def rejection(self, *, readable: bool = True) -> Rejection:
         """The response where it was settled by a Deny, as :meth:`Guard.reject` makes it.
@@ -179,93 +287,80 @@ class Pending:
         if not isinstance(said, Deny):
             raise AssertionError("only what was refused has a rejection")
         presented = value if isinstance(value, str) else ""
-        return self._guard._reject(said, self._environ, self.rule, presented=presented, readable=readable)
+        return self._policy.reject(said, self._environ, self.rule, presented=presented, readable=readable)
 
-    # -- later, further in -----------------------------------------------------------------------
+    # -- later, further in ------------------------------------------------------------------------
 
-    def again(self, place: Place, access: Access | None, *, body_is_read: bool = False) -> Pending:
+    def again(
+        self, environ: Environ, place: Place, access: Access | None, *, body_is_read: bool = False
+    ) -> Pending:
         """The same request at another place, or before another view, with what it presented at first.
 
+        :param environ: of the request by now.
         :param place: where it stands now.
         :param access: the mark of the view that is called now, or None.
         :param body_is_read: by the app, so that no key can be found in it any more.
         """
         found = self._found._replace(in_body=True) if body_is_read else self._found
-        anew = _resumed(self._guard, self._environ, place, found)
+        default = self._policy.rules.default
+        anew = Pending(self._guard, self._policy, environ, place.path, default, found, default.missing)
+        try:
+            seen = place.seen_in(environ)
+            anew.rule = self._policy.rules.rule(place.path, seen)
+            anew.said = anew.begin(seen)
+        except Exception as error:  # noqa: BLE001 - the guard's own edge
+            anew.said = fault(error)
         anew.relax(access)
         return anew
 
 
-class Passage(NamedTuple):
-    """How a request came in, kept by the adapter until the view is called.
+def without_credential(
+    guard: Guard, policy: Policy, environ: Environ, path: str, rule: Rule, body: RequestBody | None
+) -> Pending | None:
+    """A request that is decided whatever key it presents, which may count further in; else None."""
+    enforced = rule.mode == "enforce"
+    decision = policy.without_credential(rule, environ, path) if enforced else PASSED
+    if decision is None:
+        return None
+    found = Found.outside_body(rule, environ, body)
+    pending = Pending(guard, policy, environ, path, rule, found, decision)
+    if not enforced:
+        pending.said = pending.begin(environ)
+    return pending
 
-    :param guard: that let it in.
-    :param pending: what can be decided anew; None where a key opened the way.
-    :param path: and ``method`` and ``host``: the place then, in the words of the framework.
+
+def weighed(
+    guard: Guard,
+    policy: Policy,
+    environ: Environ,
+    path: str,
+    rule: Rule,
+    found: str | Ambiguous | None,
+    body: RequestBody | None,
+) -> Allow | Pending:
+    """A request that depends on what it presents: an Allow where that is remembered after all.
+
+    :param found: at a glance; where the rule looks into bodies, after the second look.
     """
-
-    guard: Guard
-    decision: Allow
-    pending: Pending | None
-    path: str
-    method: str | None
-    host: str | None
-
-    def again(
-        self,
-        environ: Environ,
-        place: Place,
-        access: Access | None,
-        *,
-        moved: bool,
-        body_is_read: bool = False,
-    ) -> Pending | None:
-        """What must be decided before the view is called; None where all is as it was.
-
-        :param place: where the request stands now.
-        :param access: the mark of the view that is called, or None.
-        :param moved: whether that is another place than at first.
-        :param body_is_read: as in :meth:`Pending.again`.
-        """
-        pending = self.pending
-        if pending is None:
-            return _resumed_with_key(self.guard, environ, place, self.decision) if moved else None
-        if not moved and (access == pending.marked or not pending.may_be_marked):
-            return None
-        return pending.again(place, access, body_is_read=body_is_read)
+    in_body = bool(rule.extractor.body_names)
+    if found is None and rule.plain and not in_body:
+        return Pending(guard, policy, environ, path, rule, NOTHING_FOUND, rule.missing)
+    value = found if in_body else rule.extractor.sift(environ, found)
+    presented = Found(value, in_body=in_body, body=body)
+    pending = Pending(guard, policy, environ, path, rule, presented, rule.missing)
+    pending.said = said = pending.weigh()
+    return said if isinstance(said, Allow) and said.consumer is not None else pending
 
 
 def _is_fault(said: Decision | Question) -> bool:
     return isinstance(said, Deny) and said.reason is Reason.INTERNAL_ERROR
 
 
-def _resumed(guard: Guard, environ: Environ, place: Place, found: Found) -> Pending:
-    """As :meth:`Guard.begin`, for a request that stands at another place, by what it presented at first."""
-    rule = guard._rules.default
-    try:
-        seen = place.seen_in(environ)
-        rule = guard._rule(place.path, seen)
-        said: Decision | Question | None = guard._without_credential(rule, seen, place.path)
-        if said is None:
-            whole = guard._with_body_of(rule, found, environ)
-            if isinstance(whole, Found):
-                found = whole
-            said = whole if isinstance(whole, Deny) else guard._weigh(rule, found, environ)
-        return Pending(guard, environ, place.path, rule, found, said)
-    except Exception as error:  # noqa: BLE001 - the guard's own edge
-        return Pending(guard, environ, place.path, rule, Found(), fault(error))
+def _tell(telling: Telling, environ: Environ, question: Question, outcome: Outcome) -> None:
+    environ[DECISION] = decision = conclude(question, outcome)
+    telling.tell(decision, environ)
 
 
-def _resumed_with_key(guard: Guard, environ: Environ, place: Place, decision: Allow) -> Pending:
-    """As :func:`_resumed`, where a key opened the way: it holds, and the rule's scopes are looked at anew."""
-    rule = guard._rules.default
-    said: Decision = decision
-    try:
-        rule = guard._rule(place.path, place.seen_in(environ))
-        consumer = decision.consumer
-        held = NO_SCOPES if consumer is None else consumer.scopes
-        if rule.mode == "enforce" and not rule.scopes <= held:
-            said = lacking(rule.scopes, decision.fingerprint, decision.freshness, rule.label, consumer)
-    except Exception as error:  # noqa: BLE001 - the guard's own edge
-        said = fault(error)
-    return Pending(guard, environ, place.path, rule, Found(), said)
+def _unanswered(error: Exception) -> Outcome:
+    fault(error)
+    return Outcome(error=KeyServiceUnavailable("error"))

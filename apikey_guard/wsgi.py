@@ -89,8 +89,7 @@ def refusing(guard: Guard) -> Refuse:
     """What answers an allowed request that cannot be forwarded: the guard's rejections."""
 
     def refuse(reason: Reason, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = unicode_path(environ.get("PATH_INFO", ""))
-        return _respond(guard.unanswered(reason, environ, path), environ, start_response)
+        return _respond(guard.unanswered(reason, environ), environ, start_response)
 
     return refuse
 

@@ -125,7 +125,7 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped
             # Where the default is to need no key, this class asks about the one that was sent.
             if pending is None or not pending.may_be_marked or not pending.is_by_default:
                 return None
-            return pending.again(place_of(request), "optional", body_is_read=body_is_read(request))
+            return pending.again(meta, place_of(request), "optional", body_is_read=body_is_read(request))
         if DECISION in meta:
             return None
         guard, holder = installed_guard(), installed_holder()

@@ -26,7 +26,8 @@ from apikey_guard.django.passing import again, let_in, passage_of, refuse, settl
 from apikey_guard.django.request import DjangoBody, GuardedRequest
 from apikey_guard.environ import CONSUMER, DECISION
 from apikey_guard.guard import Guard
-from apikey_guard.pending import Passage, Pending
+from apikey_guard.passage import Passage
+from apikey_guard.pending import Pending
 
 logger = logging.getLogger("apikey_guard")
 

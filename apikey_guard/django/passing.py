@@ -20,7 +20,8 @@ from apikey_guard.django.request import (
 from apikey_guard.django.responses import RejectionResponse
 from apikey_guard.environ import CONSUMER, DECISION
 from apikey_guard.guard import Guard
-from apikey_guard.pending import Passage, Pending, Place
+from apikey_guard.passage import Passage, Place
+from apikey_guard.pending import Pending
 
 
 def note(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pending | None) -> None:
@@ -125,7 +126,7 @@ def asked_for(request: HttpRequest) -> Pending | None:
     pending = passage.pending
     if pending is None or not pending.may_be_marked:
         return None
-    return pending.again(place_of(request), "required", body_is_read=body_is_read(request))
+    return pending.again(request.META, place_of(request), "required", body_is_read=body_is_read(request))
 
 
 def lacking(request: HttpRequest, scopes: frozenset[str]) -> Deny | None:

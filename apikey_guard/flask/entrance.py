@@ -18,14 +18,16 @@ from werkzeug.exceptions import HTTPException
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.core.decision import Question
 from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
-from apikey_guard.environ import CONSUMER, DECISION, Environ, unicode_path
+from apikey_guard.environ import CONSUMER, DECISION, Environ, path_of, unicode_path
 from apikey_guard.flask.around import Refused, only_by, readable
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
 from apikey_guard.flask.shown import body_is_read, show_anew
 from apikey_guard.forwarding.forwarder import AIM, Forwarder
-from apikey_guard.guard import PASSED, PREFLIGHT, Guard
-from apikey_guard.pending import Passage, Pending, Place
+from apikey_guard.guard import Guard
+from apikey_guard.passage import Passage, Place
+from apikey_guard.pending import PASSED, Pending
+from apikey_guard.policy import PREFLIGHT
 from apikey_guard.wsgi import refusing
 
 if TYPE_CHECKING:
@@ -81,8 +83,8 @@ class Entrance:
             guard.settings, guard.clock, app=inside, refuse=refusing(guard), recheck=self._at_origin
         )
         entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app)
-        if guard.cors is not None:
-            entered = readable(entered, guard.cors, key)
+        if guard.policy.cors is not None:
+            entered = readable(entered, guard.policy.cors, key)
         app.wsgi_app = entered  # type: ignore[method-assign, assignment]  # as Flask documents it for middleware
         preprocess, enter, arrive = app.preprocess_request, self._enter, self._arrive
 
@@ -131,7 +133,7 @@ class Entrance:
         environ[self._arrived] = arrived
 
         def instead() -> WSGIApplication | None:
-            decision = self._without_mark(passage)
+            decision = self._without_mark(environ, passage)
             return self._answering(environ, decision) if isinstance(decision, Deny) else None
 
         return only_by(self._behind, lambda: bool(arrived), instead)(environ, start_response)
@@ -160,7 +162,7 @@ class Entrance:
         passage: Passage = environ[self._key]
         if passage.decision is PASSED:
             return None
-        decision = self._without_mark(passage)
+        decision = self._without_mark(environ, passage)
         if isinstance(decision, Allow):
             rule = self._matched(environ)
             scopes = (
@@ -169,12 +171,13 @@ class Entrance:
             decision = (self._lacking(environ, decision, scopes) if scopes else None) or decision
         return self._answering(environ, decision) if isinstance(decision, Deny) else None
 
-    def _without_mark(self, passage: Passage) -> Decision:
+    def _without_mark(self, environ: Environ, passage: Passage) -> Decision:
         """What holds for a request that was let in where the mark of its view does not count."""
         pending = passage.pending
         if pending is None or pending.marked is None:
             return passage.decision
-        return pending.again(Place(pending.path, passage.method or "", passage.host), None).settle()
+        place = Place(pending.path, passage.method or "", passage.host)
+        return pending.again(environ, place, None).settle()
 
     def _answering(self, environ: Environ, deny: Deny) -> WSGIApplication:
         self._refuse(environ, _path(environ), deny)
@@ -294,7 +297,7 @@ class Entrance:
         deny: Deny | None = None
         if pending is not None and pending.may_be_marked:
             place = Place(path, current.method, environ.get("HTTP_HOST"))
-            decision = pending.again(place, "required", body_is_read=body_is_read(current)).settle()
+            decision = pending.again(environ, place, "required", body_is_read=body_is_read(current)).settle()
             if isinstance(decision, Deny):
                 deny = decision
             elif decision.consumer is not None:
@@ -396,4 +399,4 @@ def _answers_options(rule: Rule | None) -> bool:
 
 
 def _path(environ: Environ) -> str:
-    return unicode_path(environ.get("PATH_INFO", ""))
+    return path_of(environ)

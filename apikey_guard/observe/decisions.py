@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from apikey_guard.core.model import Decision, Deny, Reason
@@ -21,12 +21,13 @@ class Telling:
     """Tells of one guard's decisions.
 
     :param hook: called with each decision; what it raises changes nothing.
+    :param counters: count them.
     """
 
-    def __init__(self, hook: Hook | None) -> None:
+    def __init__(self, hook: Hook | None, counters: Counters) -> None:
         self.hook = hook
         self._warned = False
-        self._counters = Counters()
+        self._counters = counters
         self.count_hit, self._count_denied = self._counters.hit, self._counters.denied
 
     def tell(self, decision: Decision, environ: dict[str, Any]) -> None:
@@ -64,10 +65,6 @@ class Telling:
     def tell_unanswered(self, reason: Reason) -> None:
         """Count a request that was allowed and that no origin answered."""
         self._counters.count_unanswered(reason)
-
-    def read(self) -> Mapping[str, int]:
-        """All counts by name, as :meth:`Counters.read` has them."""
-        return self._counters.read()
 
 
 def _log(deny: Deny) -> None:

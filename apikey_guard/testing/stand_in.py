@@ -13,8 +13,9 @@ from apikey_guard.core.extraction import Extractor
 from apikey_guard.core.freshness import Remembered
 from apikey_guard.core.hiding import Hiding
 from apikey_guard.core.model import Consumer
-from apikey_guard.core.rules import Rule
+from apikey_guard.core.rules import Rule, Rules
 from apikey_guard.guard import Guard
+from apikey_guard.verification.memory import MemoryCache
 
 # Bytes of what a stand-in presents: well-formed under every setting, no key that anybody has, and none
 # that is warned of as weak.
@@ -57,6 +58,26 @@ class _Placing(Hiding):
             self.put(environ, first, fingerprint)
 
 
+class _Ruling(Rules):
+    """The rules of a guard, under each of which every request presents the same credential.
+
+    :param real: of the guard.
+    :param text: the credential.
+    """
+
+    def __init__(self, real: Rules, text: str) -> None:
+        self._real, self._text = real, text
+        self.default, self.hands_on = real.default, real.hands_on  # type: ignore[method-assign]  # decided as ever
+        self.plain_rules = {}
+
+    def rule(self, path: str, environ: Mapping[str, Any]) -> Rule:
+        real = self._real.rule(path, environ)
+        extractor = _AlwaysPresent(self._text, real.extractor)
+        hiding = _Placing(real.hiding, real.extractor)
+        plain = real.access == "required"
+        return replace(real, mode="enforce", plain=plain, extractor=extractor, hiding=hiding)
+
+
 @contextmanager
 def as_consumer(
     guard: Guard, consumer: Consumer | str, *, scopes: Collection[str] = ()
@@ -88,19 +109,12 @@ def as_consumer(
         refresh_at=math.inf,
     )
     text = secrets.token_hex(_LENGTH)[: guard.settings.key_max_length]
-    before = guard._rule, guard._plain_rules, guard._valid
-
-    def rule(path: str, environ: Mapping[str, Any]) -> Rule:
-        real = before[0](path, environ)
-        extractor = _AlwaysPresent(text, real.extractor)
-        hiding = _Placing(real.hiding, real.extractor)
-        plain = real.access == "required"
-        return replace(real, mode="enforce", plain=plain, extractor=extractor, hiding=hiding)
-
-    # What the guard looks at for every request, and nothing deeper: all the rest is the real thing.
-    guard._rule, guard._plain_rules = rule, {}
-    guard._valid = {guard._fingerprint(text): entry}  # type: ignore[assignment]  # only ever read by key
+    before = guard.policy
+    memory = MemoryCache(max_entries=1, negative_max_entries=0)
+    memory.put_valid(before.fingerprint(text), entry)
+    # One value, which the guard looks at for every request: all the rest is the real thing.
+    guard.policy = replace(before, rules=_Ruling(before.rules, text), memory=memory)
     try:
         yield entry
     finally:
-        guard._rule, guard._plain_rules, guard._valid = before
+        guard.policy = before

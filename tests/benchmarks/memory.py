@@ -27,7 +27,7 @@ def main() -> None:
         ("own consumer", False, "420, never above 480"),
         ("scopes and metadata", True, "450, never above 500"),
     ):
-        store = Guard(key_service=lambda credential: Verdict.invalid())._verifier.store
+        store = Guard(key_service=lambda credential: Verdict.invalid()).verifier.store
         gc.collect()
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]

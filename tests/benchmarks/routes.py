@@ -37,7 +37,7 @@ def main() -> None:
         print(f"{count:6} routes: built in {(time.perf_counter() - started) * 1000:7.1f} ms")
         cases[f"hit, {count} routes"] = case(application, header)
         cases[f"hit, {count} routes, every path new"] = on_new_paths(application, header)
-    rule = application.guard._rules.rule
+    rule = application.guard.policy.rules.rule
     for name, path in PATHS.items():
         cases[f"rule of a path: {name}"] = lambda path=path: rule(path, {})
     for name, taken in microseconds(cases, rounds=20, calls=100).items():

@@ -116,7 +116,7 @@ def refreshing() -> GuardMiddleware:
     middleware = GuardMiddleware(app, guard=guard)
     middleware({**ENVIRON, "HTTP_APIKEY": KEY}, lambda *_: None)
     keys.hold()
-    entry = next(iter(guard._verifier.cache.valid.values()))
+    entry = next(iter(guard.verifier.cache.valid.values()))
     object.__setattr__(entry, "refresh_at", time.monotonic())
     object.__setattr__(entry, "lead", 3600.0)
     return middleware

@@ -103,7 +103,7 @@ def test_d02_on_a_cold_start_new_keys_have_every_place() -> None:
 def test_d09_a_thousand_who_wait_are_the_most() -> None:
     keys = FakeKeyService([GOOD])
     with Guard(key_service=keys, validator_max_concurrency=1, validator_timeout=20) as guard:
-        join = guard._verifier._process.get().verifications.join
+        join = guard.verifier._process.get().verifications.join
         keys.hold()
         for number in range(2000):
             join(number.to_bytes(32, "big"), Credential(f"{BAD}-{number}"), peer=FLOOD)

@@ -29,7 +29,7 @@ def test_d01_200000_bad_keys_leave_100_good_ones_alone() -> None:
         for key in good:
             assert guarded.status(key) == 200
         # Past the middleware: 200,000 lint-checked responses would take minutes.
-        store = guarded.guard._verifier.store
+        store = guarded.guard.verifier.store
         for number in range(200_000):
             store(number.to_bytes(32, "big"), Verdict.invalid())
         for number in range(200):

@@ -210,7 +210,7 @@ def test_p01_remembered_rules_are_bounded() -> None:
     with Guarded() as guarded:
         for number in range(3000):
             assert asked(guarded, f"/{number}") == MISSING
-        remembered = guarded.guard._rules.plain_rules
+        remembered = guarded.guard.policy.rules.plain_rules
         assert len(remembered) <= 1024
         asked(guarded, "/" + "x" * 10_000)
         assert max(map(len, remembered)) <= 128

@@ -364,7 +364,7 @@ def test_c09_what_the_cache_hands_out_cannot_be_changed_by_an_app() -> None:
 def test_c10_bounds_hold_under_64_threads() -> None:
     verdict = Verdict(valid=True)
     with Guarded(key_service=lambda credential: verdict, cache_max_entries=100) as guarded:
-        store, cache = guarded.guard._verifier.store, guarded.guard._verifier.cache
+        store, cache = guarded.guard.verifier.store, guarded.guard.verifier.cache
 
         def work(name: int) -> int:
             largest = 0

@@ -248,7 +248,7 @@ def test_p01_where_two_readings_share_no_place_the_route_has_the_word(path: str)
 def test_p01_of_two_routes_that_ask_for_as_much_every_process_takes_the_same() -> None:
     routes = [Route("/api", key_locations=["header:X-One"]), Route("/API", key_locations=["header:X-Two"])]
     guards = [Guarded(routes=given) for given in (routes, routes[::-1]) for _ in range(10)]
-    found = {guarded.guard._rules.rule("//api", {}).label for guarded in guards}
+    found = {guarded.guard.policy.rules.rule("//api", {}).label for guarded in guards}
     for guarded in guards:
         guarded.guard.close()
     assert found == {"/api"}
@@ -267,13 +267,13 @@ def test_p01_a_key_is_hidden_if_one_reading_hides_it(path: str, scopes: tuple[st
 def test_p01_the_rule_of_a_combination_is_made_once() -> None:
     routes = [Route("/a/*", scopes=["a"]), Route("/b/*", scopes=["b"])]
     with Guarded(routes=routes) as guarded:
-        rules = {id(guarded.guard._rules.rule(f"/a/{n}/%2e%2e/%2e%2e/b", {})) for n in range(50)}
+        rules = {id(guarded.guard.policy.rules.rule(f"/a/{n}/%2e%2e/%2e%2e/b", {})) for n in range(50)}
         assert len(rules) == 1
         many = [Route(f"/{n}/*", scopes=[str(n)]) for n in range(12)]
     with Guarded(routes=many) as guarded:
         for names in itertools.product(range(12), repeat=3):
-            guarded.guard._rules.rule("/" + "%2f..%2f".join(map(str, names)), {})
-        assert len(guarded.guard._rules._joined) <= 256
+            guarded.guard.policy.rules.rule("/" + "%2f..%2f".join(map(str, names)), {})
+        assert len(guarded.guard.policy.rules._joined) <= 256
 
 
 # -- bounds -------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def test_p09_reading_a_path_is_bounded_and_fails_closed(path: str) -> None:
     routes = [Route("/*", access="public"), *(Route(f"/r{n}/*", scopes=[f"s{n}"]) for n in range(1000))]
     routes += [Route(f"/r/r{n}/*", scopes=["s"]) for n in range(1000)]
     with Guarded(routes=routes) as guarded:
-        rule = guarded.guard._rules.rule
+        rule = guarded.guard.policy.rules.rule
         started = time.process_time()
         for _ in range(10):
             rule(path, {})
