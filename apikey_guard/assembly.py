@@ -17,7 +17,6 @@ from apikey_guard.core.rules import Defaults, Rules
 from apikey_guard.core.standin import STRONG_LENGTH
 from apikey_guard.core.table import RouteTable
 from apikey_guard.errors import SettingsError
-from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import Hook, KeyService
 from apikey_guard.keyservice.called import CalledKeyService
 from apikey_guard.observe.counters import Counters
@@ -25,6 +24,7 @@ from apikey_guard.observe.decisions import Telling
 from apikey_guard.policy import Policy, fingerprinting
 from apikey_guard.rejections import Rejections
 from apikey_guard.settings import Settings
+from apikey_guard.settings.origins import Origins
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -197,7 +197,7 @@ def make_forwarder(
     named = [*(settings.identity_header_names or IDENTITY_HEADERS).values(), *key_headers]
     return Forwarder(
         ways,
-        lambda: _make_origins(origins.specs, settings, clock),
+        lambda: _make_origins(origins, settings, clock),
         Hop(
             peers=Peers(settings.trusted_proxies),
             kept=[environ_key(name) for name in named],
@@ -211,7 +211,8 @@ def make_forwarder(
             name
             for name, spec in origins.specs.items()
             if (settings.preserve_host if spec.preserve_host is None else spec.preserve_host)
-        ],
+        ]
+        + [*(origins.given if settings.preserve_host else ())],
         take_out_standins=Hiding(locations, hide=False).hide,
     )
 
@@ -230,13 +231,12 @@ def _locations(settings: Settings) -> Iterator[Location]:
     yield from map(Location.parse, places)
 
 
-def _make_origins(
-    specs: Mapping[str, OriginSpec], settings: Settings, clock: Clock
-) -> Mapping[str, OriginClient]:
+def _make_origins(origins: Origins, settings: Settings, clock: Clock) -> Mapping[str, OriginClient]:
+    from apikey_guard.forwarding.given import GivenOrigin
     from apikey_guard.forwarding.targets import Bounds, HttpOrigin
 
-    made: dict[str, OriginClient] = {}
-    for name, spec in specs.items():
+    made: dict[str, OriginClient] = {name: GivenOrigin(given) for name, given in origins.given.items()}
+    for name, spec in origins.specs.items():
         bounds = Bounds(
             connect_timeout=spec.connect_timeout or settings.origin_connect_timeout,
             read_timeout=spec.read_timeout or settings.origin_read_timeout,

@@ -34,6 +34,7 @@ PLACES: Mapping[str, int] = {
     "apikey_guard.process": GROUND,
     "apikey_guard.bodies": PART,
     "apikey_guard.forwarding.forwarder": PART,
+    "apikey_guard.forwarding.given": PART,
     "apikey_guard.forwarding.request_body": PART,
     "apikey_guard.forwarding.targets": PART,
     "apikey_guard.keyservice": PART,

@@ -172,6 +172,8 @@ def _origins(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, spec in settings.all_origins().specs.items():
         targets = ", ".join(f"{target}{target.path}" for target in spec.targets)
         yield "origins", targets if name == targets else f"{name}  {targets}"
+    for name in settings.all_origins().given:
+        yield "origins", f"{name}  an object of the app's own"
 
 
 def _routes(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -1,13 +1,13 @@
 """The way to the origins: one request goes in, one answer comes out, both in pieces.
 
-:class:`OriginClient` is the seam. Whatever can send a request can stand behind it; what stands
-there is :class:`apikey_guard.forwarding.targets.HttpOrigin`.
+:class:`OriginClient` is the seam. Whatever can send a request can stand behind it: what speaks to
+URLs is :class:`apikey_guard.forwarding.targets.HttpOrigin`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class OriginRequest(NamedTuple):
@@ -57,6 +57,7 @@ class OriginAnswer(NamedTuple):
     body: Iterable[bytes] | OriginBody
 
 
+@runtime_checkable
 class OriginClient(Protocol):
     """Sends requests to one origin; called from many threads at once."""
 

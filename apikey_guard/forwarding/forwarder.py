@@ -22,6 +22,7 @@ from apikey_guard.errors import (
     OriginBusy,
     OriginError,
     OriginTimeout,
+    PartFailed,
     UpgradeUnsupported,
 )
 from apikey_guard.forwarding import OriginAnswer, OriginClient
@@ -237,6 +238,7 @@ def _reason_of(error: Exception, environ: Environ) -> Reason:
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
-    # Its text may hold anything.
-    logger.error("forwarding failed with %s: answered with 500", type(error).__name__)
+    # Any other text may hold anything.
+    what = error if isinstance(error, PartFailed) else type(error).__name__
+    logger.error("forwarding failed with %s: answered with 500", what)
     return Reason.INTERNAL_ERROR

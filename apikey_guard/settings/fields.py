@@ -15,6 +15,7 @@ from apikey_guard.core.level_two import SharedCache
 from apikey_guard.core.model import Consumer, Decision, Rejection
 from apikey_guard.core.routing import Access, Mode, Route
 from apikey_guard.errors import SettingsError
+from apikey_guard.forwarding import OriginClient
 from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import Hook
 from apikey_guard.keyservice.protocols import KeyProtocol
@@ -205,10 +206,11 @@ class Settings:
         "Where allowed requests are sent that no route sends elsewhere: a URL, a list of URLs "
         "taken in turn, or the name of one of the `origins`.",
     )
-    origins: Mapping[str, OriginSpec] = _setting(
+    origins: Mapping[str, OriginSpec | OriginClient] = _setting(
         MappingProxyType({}),
-        "Origins by name: a URL, a list of URLs, or a table with `targets`, `connect_timeout`, "
-        "`read_timeout`, `idle_timeout`, `max_connections`, `ca` and `preserve_host`.",
+        "Origins by name: a URL, a list of URLs, a table with `targets`, `connect_timeout`, "
+        "`read_timeout`, `idle_timeout`, `max_connections`, `ca` and `preserve_host`, or an object with "
+        "`send`, `close` and `abandon`.",
         hashed=False,
     )
     # An origin with several names on one address needs its own.

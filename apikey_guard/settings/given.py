@@ -12,6 +12,7 @@ from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.level_two import SharedCache
 from apikey_guard.core.model import Consumer, Decision, Rejection
 from apikey_guard.core.routing import Access, Mode, Route
+from apikey_guard.forwarding import OriginClient
 from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import Hook
 from apikey_guard.keyservice.protocols import KeyProtocol
@@ -58,7 +59,7 @@ class SettingsArgs(TypedDict, total=False):
     identity_headers: bool | Mapping[str, str]
     fingerprint_secret: bytes | str | None
     origin: str | Sequence[str] | None
-    origins: Mapping[str, OriginSpec | str | Sequence[str] | Mapping[str, object]]
+    origins: Mapping[str, OriginSpec | OriginClient | str | Sequence[str] | Mapping[str, object]]
     preserve_host: bool
     origin_via: bool
     origin_connect_timeout: float

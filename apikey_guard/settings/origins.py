@@ -10,10 +10,12 @@ from urllib.parse import SplitResult
 
 from apikey_guard.core.paths import is_canonical
 from apikey_guard.errors import BadRequest
+from apikey_guard.forwarding import OriginClient
 from apikey_guard.forwarding.spec import OriginSpec, OriginTarget
 from apikey_guard.forwarding.wire_path import wire_path
 from apikey_guard.settings import checks as check
 from apikey_guard.settings.checks import Check, Wrong, shown
+from apikey_guard.settings.parts import refuse_class
 from apikey_guard.settings.sources import closest
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -108,23 +110,30 @@ def is_name(value: str) -> bool:
     return bool(value) and "/" not in value and ":" not in value and value.isprintable()
 
 
-def origins(value: object) -> Mapping[str, OriginSpec]:
-    """Origins by name: a URL, a list of URLs, or a table with targets and bounds."""
+def origins(value: object) -> Mapping[str, OriginSpec | OriginClient]:
+    """Origins by name: a URL, a list of URLs, a table with targets and bounds, or an object that sends."""
     if not isinstance(value, Mapping):
         raise Wrong(f"must be a table of names and origins, not {shown(value)}")
-    found: dict[str, OriginSpec] = {}
+    found: dict[str, OriginSpec | OriginClient] = {}
     problems: list[str] = []
     for name, entry in value.items():
         if not isinstance(name, str) or not is_name(name):
             problems.append(f"{shown(name)} is no name; write one without ':' and '/', like 'reports'")
             continue
         try:
-            found[name] = entry if isinstance(entry, OriginSpec) else _spec(name, entry)
+            found[name] = _origin(name, entry)
         except Wrong as error:
             problems += (f"{name}: {sentence}" for sentence in error.sentences)
     if problems:
         raise Wrong(*problems)
     return MappingProxyType(found)
+
+
+def _origin(name: str, entry: object) -> OriginSpec | OriginClient:
+    if isinstance(entry, OriginClient):
+        refuse_class(entry)
+        return entry
+    return entry if isinstance(entry, OriginSpec) else _spec(name, entry)
 
 
 def _spec(name: str, entry: object) -> OriginSpec:
@@ -155,10 +164,14 @@ class Origins:
     :param known: the setting `origins`.
     :param meant: what `origin` and the routes say, None where one says nothing.
     :ivar specs: by name; one that is written as URLs is named after its first target.
+    :ivar given: the objects that send, by name.
     """
 
-    def __init__(self, known: Mapping[str, OriginSpec], meant: Iterable[str | Sequence[str] | None]) -> None:
-        self.specs = dict(known)
+    def __init__(
+        self, known: Mapping[str, OriginSpec | OriginClient], meant: Iterable[str | Sequence[str] | None]
+    ) -> None:
+        self.given = {name: each for name, each in known.items() if not isinstance(each, OriginSpec)}
+        self.specs = {name: each for name, each in known.items() if isinstance(each, OriginSpec)}
         self._names: dict[tuple[OriginTarget, ...], str] = {}
         for each in meant:
             if each is None or (isinstance(each, str) and is_name(each)):
@@ -179,8 +192,8 @@ class Origins:
 
     def _free_name(self, name: str) -> str:
         """The name, or one with a number where another origin begins with the same target."""
-        names = (name, *(f"{name} ({number})" for number in range(2, len(self.specs) + 2)))
-        return next(one for one in names if one not in self.specs)
+        names = (name, *(f"{name} ({number})" for number in range(2, len(self.specs) + len(self.given) + 2)))
+        return next(one for one in names if one not in self.specs and one not in self.given)
 
 
 def networks(value: object) -> tuple[str, ...]:

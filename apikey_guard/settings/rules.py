@@ -6,8 +6,7 @@ Every bound is here, in one table; what the bounds are for is said by the fields
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from types import MappingProxyType
 from typing import get_args
@@ -21,6 +20,7 @@ from apikey_guard.errors import Problem, SettingsError
 from apikey_guard.keyservice.protocols import PROTOCOLS, KeyProtocol
 from apikey_guard.settings import checks as check
 from apikey_guard.settings import origins as its
+from apikey_guard.settings import parts
 from apikey_guard.settings.checks import Check, Wrong, optional, shown
 from apikey_guard.settings.cors import about_cookies, cors_origins
 from apikey_guard.settings.sources import Unreadable, closest
@@ -82,58 +82,10 @@ def _route_problems(route: Route) -> Iterator[str]:
             yield from (f"route {route.path!r}: {name}: {sentence}" for sentence in error.sentences)
 
 
-def _hook(what: str) -> Check:
-    """A plain callable."""
-
-    def check(value: object) -> object:
-        if not callable(value):
-            raise Wrong(f"must be {what}, not {shown(value)}")
-        _refuse_unusable(value, value)
-        return value
-
-    return check
-
-
-def _key_service(value: object) -> object:
-    """A function from credential to verdict, or an object whose ``verify`` is one."""
-    verify = getattr(value, "verify", None)
-    if not callable(value) and not callable(verify):
-        raise Wrong(f"must be a function credential -> Verdict, or have verify(), not {shown(value)}")
-    _refuse_class(value)
-    return value
-
-
-def _part(protocol: type, what: str, names: Collection[str] = ()) -> Check:
-    """An object of the app's own that has the methods of a protocol, or one of some names."""
-    named = check.one_of(names, what)
-
-    def check_value(value: object) -> object:
-        if isinstance(value, protocol):
-            _refuse_class(value)
-            return value
-        if names:
-            return named(value)
-        raise Wrong(f"must be {what}, not {shown(value)}")
-
-    return check_value
-
-
-def _refuse_class(value: object) -> None:
-    if inspect.isclass(value):
-        raise Wrong(f"is the class {value.__name__}; give an object made from it, or a function")
-
-
-def _refuse_unusable(value: object, called: object) -> None:
-    _refuse_class(value)
-    # What a coroutine function returns is no answer, and true.
-    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(type(called).__call__):
-        raise Wrong("is async, but is called in a thread; give a plain function")
-
-
 CHECKS: Mapping[str, Check] = MappingProxyType(
     {
         "validator_url": optional(check.service_url),
-        "validator_protocol": _part(KeyProtocol, "an object with request() and verdict()", PROTOCOLS),
+        "validator_protocol": parts.part(KeyProtocol, "an object with request() and verdict()", PROTOCOLS),
         "validator_headers": check.sent_headers,
         "validator_key_header": check.key_header,
         "validator_timeout": check.seconds(_MINUTE, zero=False),
@@ -144,9 +96,9 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "validator_cache_control": optional(check.boolean),
         "validator_allow_http": check.boolean,
         "keys_file": optional(check.file_path),
-        "key_service": optional(_key_service),
+        "key_service": optional(parts.key_service),
         "key_service_in_pool": check.boolean,
-        "shared_cache": optional(_part(SharedCache, "an object with get(), put() and forget()")),
+        "shared_cache": optional(parts.part(SharedCache, "an object with get(), put() and forget()")),
         "key_locations": check.key_locations,
         "key_pattern": optional(check.key_pattern),
         "key_max_length": check.whole(1, 4096),
@@ -163,7 +115,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "mode": check.one_of(MODES),
         "allow_preflight": check.boolean,
         "cors_origins": cors_origins,
-        "dialect": _part(Dialect, "an object with reject()", DIALECTS),
+        "dialect": parts.part(Dialect, "an object with reject()", DIALECTS),
         "realm": check.realm,
         "identity_headers": check.identity_headers,
         "fingerprint_secret": optional(check.secret),
@@ -178,9 +130,9 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "trusted_proxies": its.networks,
         "health_path": optional(its.health_path),
         "config_file": optional(check.file_path),
-        "render_rejection": optional(_hook("a function (rejection, environ) -> rejection")),
-        "on_decision": optional(_hook("a function (decision, environ)")),
-        "choose_origin": optional(_hook("a function (environ, consumer) -> name of an origin")),
+        "render_rejection": optional(parts.hook("a function (rejection, environ) -> rejection")),
+        "on_decision": optional(parts.hook("a function (decision, environ)")),
+        "choose_origin": optional(parts.hook("a function (environ, consumer) -> name of an origin")),
     }
 )
 
