@@ -23,7 +23,7 @@ from apikey_guard.observe.counters import Counters
 from apikey_guard.observe.decisions import Telling
 from apikey_guard.policy import Policy, fingerprinting
 from apikey_guard.rejections import Rejections
-from apikey_guard.settings import Settings
+from apikey_guard.settings import Settings, all_origins
 from apikey_guard.settings.origins import Origins
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def make_forwarder(
     from apikey_guard.forwarding.forwarder import Forwarder, Way
     from apikey_guard.forwarding.headers import Hop
 
-    origins = settings.all_origins()
+    origins = all_origins(settings)
 
     def way(route: Route) -> Way:
         return Way(

@@ -25,7 +25,7 @@ from apikey_guard.errors import ApiKeyGuardError
 from apikey_guard.gateway import Gateway, gateway_settings
 from apikey_guard.keyservice.keyfile.service import FileKeyService
 from apikey_guard.observe.access_log import access_logger
-from apikey_guard.settings import Settings
+from apikey_guard.settings import Settings, all_origins
 
 if TYPE_CHECKING:
     from apikey_guard.cli.workers import Workers
@@ -169,10 +169,10 @@ def _key_service(settings: Settings) -> str:
 
 
 def _origins(settings: Settings) -> Iterator[tuple[str, str]]:
-    for name, spec in settings.all_origins().specs.items():
+    for name, spec in all_origins(settings).specs.items():
         targets = ", ".join(f"{target}{target.path}" for target in spec.targets)
         yield "origins", targets if name == targets else f"{name}  {targets}"
-    for name in settings.all_origins().given:
+    for name in all_origins(settings).given:
         yield "origins", f"{name}  an object of the app's own"
 
 

@@ -9,12 +9,12 @@ from apikey_guard.errors import TransportError
 from apikey_guard.forwarding.spec import OriginTarget
 from apikey_guard.http1.dial import connect, counting_down, secured
 from apikey_guard.http1.tls import tls_context
-from apikey_guard.settings import Settings
+from apikey_guard.settings import Settings, all_origins
 
 
 def about_origins(settings: Settings) -> Iterator[Finding]:
     """Whether each target can be connected to, within the time that a request would have."""
-    for name, spec in settings.all_origins().specs.items():
+    for name, spec in all_origins(settings).specs.items():
         seconds = spec.connect_timeout or settings.origin_connect_timeout
         troubles = [(target, _trouble(target, seconds, spec.ca)) for target in spec.targets]
         # With one that answers, requests are served.

@@ -14,10 +14,16 @@ from typing import Any, Unpack, cast
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings.fields import DEFAULTS, SETTING_NAMES, Settings
 from apikey_guard.settings.given import SettingsArgs
+from apikey_guard.settings.origins import Origins
 from apikey_guard.settings.rules import checked
 from apikey_guard.settings.sources import UNSET, find
 
-__all__ = ["DEFAULTS", "SETTING_NAMES", "UNSET", "Settings", "SettingsArgs", "load_settings"]
+__all__ = ["DEFAULTS", "SETTING_NAMES", "UNSET", "Settings", "SettingsArgs", "all_origins", "load_settings"]
+
+
+def all_origins(settings: Settings) -> Origins:
+    """The `origins`, and those that `origin` and the routes write as URLs."""
+    return Origins(settings.origins, [settings.origin, *(route.origin for route in settings.routes)])
 
 
 def load_settings(

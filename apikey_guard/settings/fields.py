@@ -20,7 +20,7 @@ from apikey_guard.forwarding.spec import OriginSpec
 from apikey_guard.keyservice import Hook
 from apikey_guard.keyservice.protocols import KeyProtocol
 from apikey_guard.settings.checks import SecretHeaders
-from apikey_guard.settings.origins import Origins, may_forward
+from apikey_guard.settings.origins import may_forward
 from apikey_guard.settings.rules import checked
 from apikey_guard.settings.shown import shown
 
@@ -302,10 +302,6 @@ class Settings:
     def forwards(self) -> bool:
         """Whether anything can go to an origin."""
         return may_forward(self.origin, self.choose_origin, self.routes)
-
-    def all_origins(self) -> Origins:
-        """The `origins`, and those that `origin` and the routes write as URLs."""
-        return Origins(self.origins, [self.origin, *(route.origin for route in self.routes)])
 
     def shown(self, name: str) -> str:
         """The value of a setting as :func:`~apikey_guard.settings.shown.shown` writes it.

@@ -10,7 +10,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from apikey_guard import GuardMiddleware, Route, SettingsError, load_settings
-from apikey_guard.settings import DEFAULTS
+from apikey_guard.settings import DEFAULTS, all_origins
 from apikey_guard.testing import FakeKeyService
 from tests.forwarding.gateway import Gateway
 from tests.harness.origin import Origin
@@ -282,7 +282,7 @@ def test_each_origin_has_one_name_however_often_it_is_written() -> None:
         routes=routes,
         environ={},
     )
-    origins = settings.all_origins()
+    origins = all_origins(settings)
     names = [origins.name_of(meant) for meant in ("named", one, both, tuple(both), None)]
     assert names == ["named", "https://a.internal", "https://a.internal (2)", "https://a.internal (2)", None]
     assert {name: len(spec.targets) for name, spec in origins.specs.items()} == {
