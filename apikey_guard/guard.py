@@ -20,7 +20,6 @@ from apikey_guard.core.decision import lacking
 from apikey_guard.core.model import (
     NO_SCOPES,
     Allow,
-    Consumer,
     Decision,
     Deny,
     Freshness,
@@ -28,7 +27,7 @@ from apikey_guard.core.model import (
     Rejection,
 )
 from apikey_guard.core.rules import Rule
-from apikey_guard.environ import CONSUMER, DECISION, Environ, is_path_of, path_of
+from apikey_guard.environ import DECISION, Environ, is_path_of, path_of
 from apikey_guard.observe.counters import Counters
 from apikey_guard.observe.decisions import fault
 from apikey_guard.openapi import security_schemes
@@ -158,7 +157,7 @@ class Guard:
                         lacks = (_LACKING, fingerprint, _FRESH, rule.label, None, rule.scopes, entry)
                         return self._refused(policy, environ, path, rule, found, body, lacks)
                     # As Allow(...), without the named tuple's own layer of Python.
-                    decision = _new_tuple(Allow, (entry, fingerprint, _FRESH, rule.label, False))
+                    decision = _new_tuple(Allow, (entry, fingerprint, _FRESH, rule.label, False, "enforce"))
                     return policy.admission.admit(
                         environ, rule, entry, decision, "" if usual else found, fingerprint
                     )
@@ -180,14 +179,22 @@ class Guard:
         found = _new_tuple(Found, (key, "", False, body))
         return Pending(self, policy, environ, path, rule, found, _new_tuple(Deny, fields))
 
-    def require(self, environ: Environ, scopes: Collection[str]) -> Deny | None:
+    def require(
+        self, environ: Environ, scopes: Collection[str], decision: Decision | None = None
+    ) -> Deny | None:
         """The Deny for a request that was allowed but whose credential lacks one of these scopes.
+
+        Where nothing is enforced, nothing is lacking.
 
         :param environ: of a request that :meth:`check` allowed.
         :param scopes: all of them are needed; an anonymous request has none.
+        :param decision: what it said; None is what the environ has.
         """
-        decision, consumer = environ.get(DECISION), environ.get(CONSUMER)
-        if not isinstance(decision, Allow) or not isinstance(consumer, Consumer):
+        decision = environ.get(DECISION) if decision is None else decision
+        consumer = decision.consumer if isinstance(decision, Allow) else None
+        if isinstance(decision, Allow) and not decision.enforced:
+            return None
+        if decision is None or consumer is None:
             return PREFLIGHT if self.policy.answers(environ) else Deny(Reason.MISSING_CREDENTIAL)
         if consumer.scopes.issuperset(scopes):
             return None

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from apikey_guard.guard import Guard
     from apikey_guard.passage import Place
 
-#: Lets pass what is not enforced.
-PASSED = Allow()
-
 
 class Found(NamedTuple):
     """What a request presented when it was looked at first.
@@ -160,7 +157,7 @@ class Pending:
         if rule.mode == "monitor":
             self._observe(decision)
         if rule.mode != "enforce":
-            return PASSED
+            return Allow(route=rule.label, mode=rule.mode)
         if decision is None:
             decision = self._read_body()
         return self.weigh() if decision is None else decision
@@ -270,7 +267,7 @@ class Pending:
 
     def _end(self, said: Decision) -> Decision:
         """Whoever is let in without a key gets the request prepared now."""
-        if isinstance(said, Allow) and said.consumer is None and said is not PASSED:
+        if isinstance(said, Allow) and said.consumer is None and said.enforced:
             try:
                 said = self._policy.admission.admit_nobody(self._environ, self.rule, said)
             except Exception as error:  # noqa: BLE001 - the guard's own edge
@@ -318,13 +315,12 @@ def without_credential(
     guard: Guard, policy: Policy, environ: Environ, path: str, rule: Rule, body: RequestBody | None
 ) -> Pending | None:
     """A request that is decided whatever key it presents, which may count further in; else None."""
-    enforced = rule.mode == "enforce"
-    decision = policy.without_credential(rule, environ, path) if enforced else PASSED
-    if decision is None:
+    decision = policy.without_credential(rule, environ, path)
+    if decision is None and rule.mode == "enforce":
         return None
     found = Found.outside_body(rule, environ, body)
-    pending = Pending(guard, policy, environ, path, rule, found, decision)
-    if not enforced:
+    pending = Pending(guard, policy, environ, path, rule, found, decision or rule.missing)
+    if rule.mode != "enforce":
         pending.said = pending.begin(environ)
     return pending
 

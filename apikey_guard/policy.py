@@ -83,7 +83,7 @@ class Policy:
     def without_credential(self, rule: Rule, environ: Environ, path: str) -> Allow | Deny | None:
         """The decision about a request whose credential does not matter, or None."""
         if rule.access == "public" or self.rules.hands_on(path, environ):
-            return Allow(route=rule.label)
+            return Allow(route=rule.label, mode=rule.mode)
         return Deny(Reason.PREFLIGHT, route=rule.label) if self.answers(environ) else None
 
     def answers(self, environ: Environ) -> bool:

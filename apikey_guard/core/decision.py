@@ -59,7 +59,7 @@ def settle(rule: Rule, found: str | Ambiguous | None) -> Allow | Deny | str:
     if isinstance(found, Ambiguous):
         return Deny(Reason.AMBIGUOUS_CREDENTIAL, route=rule.label)
     if found is None and rule.access == "optional":
-        return Allow(route=rule.label, anonymous=True)
+        return Allow(route=rule.label, anonymous=True, mode=rule.mode)
     # An empty credential is one that was presented: it opens no optional route.
     return rule.missing
 
@@ -81,7 +81,7 @@ def conclude(question: Question, outcome: Outcome) -> Decision:
         return Deny(Reason.INVALID_CREDENTIAL, fingerprint, outcome.freshness, rule.label)
     if not rule.scopes <= entry.scopes:
         return lacking(rule.scopes, fingerprint, outcome.freshness, rule.label, entry)
-    return Allow(entry, fingerprint, outcome.freshness, rule.label)
+    return Allow(entry, fingerprint, outcome.freshness, rule.label, mode=rule.mode)
 
 
 def lacking(

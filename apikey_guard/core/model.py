@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 NO_METADATA: Mapping[str, object] = MappingProxyType({})
 NO_SCOPES: frozenset[str] = frozenset()
+
+Mode = Literal["enforce", "monitor", "off"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -140,6 +142,7 @@ class Allow(NamedTuple):
     :param freshness: how old the verdict was.
     :param route: the name (else the path) of the route that matched, or None.
     :param anonymous: whether an optional route was called without a credential.
+    :param mode: ``enforce``, or the mode that lets everything pass: then nobody is kept out by scopes either.
     """
 
     consumer: Consumer | None = None
@@ -147,10 +150,16 @@ class Allow(NamedTuple):
     freshness: Freshness = Freshness.NONE
     route: str | None = None
     anonymous: bool = False
+    mode: Mode = "enforce"
 
     @property
     def allowed(self) -> bool:
         return True
+
+    @property
+    def enforced(self) -> bool:
+        """Whether a rule has let this pass, and not the mode that it is watched in."""
+        return self.mode == "enforce"
 
     @property
     def reason(self) -> None:

@@ -9,13 +9,12 @@ from typing import Literal
 
 from apikey_guard.core.dialects import Dialect
 from apikey_guard.core.hiding import HIDES
-from apikey_guard.core.model import NO_SCOPES
+from apikey_guard.core.model import NO_SCOPES, Mode
 from apikey_guard.core.paths import folded, is_canonical
 from apikey_guard.core.request import HOST_NAME
 from apikey_guard.errors import SettingsError
 
 Access = Literal["required", "optional", "public"]
-Mode = Literal["enforce", "monitor", "off"]
 ACCESSES: tuple[str, ...] = ("required", "optional", "public")
 MODES: tuple[str, ...] = ("enforce", "monitor", "off")
 

@@ -11,10 +11,10 @@ from apikey_guard.core.dialects import Dialect
 from apikey_guard.core.dialects.wording import Wording, wording
 from apikey_guard.core.extraction import Conflict, Environ, Extractor, Location
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
-from apikey_guard.core.model import NO_SCOPES, Deny, Reason
+from apikey_guard.core.model import NO_SCOPES, Deny, Mode, Reason
 from apikey_guard.core.paths import hides_specials, is_canonical, is_simple_name, sent_path
 from apikey_guard.core.request import hosts_meant, means_one_method, methods_meant, only_host, raw_target
-from apikey_guard.core.routing import Access, Mode, Route
+from apikey_guard.core.routing import Access, Route
 from apikey_guard.core.table import Leaf, RouteTable
 
 # APIs are asked for the same paths again and again; a quarter of a MiB at most remembers them.

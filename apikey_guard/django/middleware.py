@@ -24,7 +24,7 @@ from apikey_guard.django.guards import GuardHolder, installed_holder
 from apikey_guard.django.marks import access_of
 from apikey_guard.django.passing import again, let_in, passage_of, refuse, settled, show, stand_for
 from apikey_guard.django.request import DjangoBody, GuardedRequest
-from apikey_guard.environ import CONSUMER, DECISION
+from apikey_guard.environ import DECISION
 from apikey_guard.guard import Guard
 from apikey_guard.passage import Passage
 from apikey_guard.pending import Pending
@@ -181,8 +181,7 @@ class GuardMiddleware:
         """What must be decided about a request that a middleware behind the guard has made anew."""
         guard, meta = self._holder.guard, request.META
         decision = meta.get(DECISION)
-        # Mode ``monitor`` notes what it would have decided, and lets nobody in by that.
-        if isinstance(decision, Allow) and meta.get(CONSUMER) is decision.consumer is not None:
+        if isinstance(decision, Allow) and decision.enforced and decision.consumer is not None:
             let_in(request, guard, decision, None)
             passage = Passage(guard, decision, None, "", None, None)
             return again(request, passage, access)
@@ -190,7 +189,7 @@ class GuardMiddleware:
         if isinstance(begun, Allow):
             let_in(request, guard, begun, None)
             return None
-        let_in(request, guard, Allow(), None)
+        let_in(request, guard, Allow(mode="off"), None)
         begun.relax(access)
         return begun
 

@@ -42,8 +42,7 @@ def let_in(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pend
     forget_copies(request)
     if "scope" in request.__dict__:
         hide_target(request)
-        # Modes ``monitor`` and ``off`` leave the request as it is.
-        if CONSUMER in request.META:
+        if decision.enforced:  # else it stays as it is
             _clean_scope(request)
 
 
@@ -132,10 +131,7 @@ def asked_for(request: HttpRequest) -> Pending | None:
 def lacking(request: HttpRequest, scopes: frozenset[str]) -> Deny | None:
     """The Deny where the consumer lacks one of these scopes, or nobody is known."""
     passage = passage_of(request)
-    # Modes ``monitor`` and ``off`` refuse nothing.
-    if passage is None or CONSUMER not in request.META:
-        return None
-    return passage.guard.require(request.META, scopes)
+    return None if passage is None else passage.guard.require(request.META, scopes, passage.decision)
 
 
 def stand_for(request: GuardedRequest, pending: Pending) -> Allow | None:

@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.core.decision import Question
 from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
-from apikey_guard.environ import CONSUMER, DECISION, Environ, path_of, unicode_path
+from apikey_guard.environ import Environ, path_of, unicode_path
 from apikey_guard.flask.around import Refused, only_by, readable
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
@@ -26,7 +26,7 @@ from apikey_guard.flask.shown import body_is_read, show_anew
 from apikey_guard.forwarding.forwarder import AIM, Forwarder
 from apikey_guard.guard import Guard
 from apikey_guard.passage import Passage, Place
-from apikey_guard.pending import PASSED, Pending
+from apikey_guard.pending import Pending
 from apikey_guard.policy import PREFLIGHT
 from apikey_guard.wsgi import refusing
 
@@ -160,7 +160,7 @@ class Entrance:
         The mark of the view that would have answered opens no way there; the scopes that it asks for hold.
         """
         passage: Passage = environ[self._key]
-        if passage.decision is PASSED:
+        if not passage.decision.enforced:
             return None
         decision = self._without_mark(environ, passage)
         if isinstance(decision, Allow):
@@ -168,7 +168,7 @@ class Entrance:
             scopes = (
                 None if rule is None else self._views.scopes(rule.endpoint, environ["REQUEST_METHOD"].upper())
             )
-            decision = (self._lacking(environ, decision, scopes) if scopes else None) or decision
+            decision = (self._guard.require(environ, scopes, decision) if scopes else None) or decision
         return self._answering(environ, decision) if isinstance(decision, Deny) else None
 
     def _without_mark(self, environ: Environ, passage: Passage) -> Decision:
@@ -260,7 +260,7 @@ class Entrance:
             decision = self._looked_at(current, passed)
             if isinstance(decision, Refused):
                 return self._respond(decision, rule)
-        if request_allowed.receivers and environ.get(DECISION) is decision:
+        if request_allowed.receivers and decision.enforced:
             request_allowed.send(self._app, _async_wrapper=self._app.ensure_sync, decision=decision)
         return None
 
@@ -289,7 +289,7 @@ class Entrance:
         if isinstance(passed, Refused):
             raise rejected(*passed)  # whoever caught it the first time gets no further
         # A test may have made the context, and nobody has let the request in; or modes refuse nothing.
-        if passed is None or passed[1] is PASSED:
+        if passed is None or not passed[1].enforced:
             return
         allowed: Allow = passed[1]
         pending: Pending | None = passed[2]
@@ -304,7 +304,7 @@ class Entrance:
                 environ[self._key] = Passage(*passed)._replace(decision=decision, pending=None)
                 allowed = decision
                 show_anew(current)
-        deny = deny or self._lacking(environ, allowed, scopes)
+        deny = deny or self._guard.require(environ, scopes, allowed)
         if deny is not None:
             if _answers_options(request.url_rule) and self._guard.is_preflight(environ):
                 deny = PREFLIGHT  # from a function before the request: the view has none that would run
@@ -329,22 +329,14 @@ class Entrance:
                 return looked
             decision = looked
         rule = current.url_rule
-        # Modes ``monitor`` and ``off`` refuse nothing.
-        if rule is not None and decision is not PASSED:
+        if rule is not None:
             scopes = self._views.scopes(rule.endpoint, current.method)
-            deny = self._lacking(environ, decision, scopes) if scopes else None
+            deny = self._guard.require(environ, scopes, decision) if scopes else None
             # A preflight that was handed on: Flask answers it, and no function of the view does.
             answered = deny is not None and _answers_options(rule) and self._guard.is_preflight(environ)
             if deny is not None and not answered:
                 return self._refuse(environ, _path(environ), deny)
         return decision
-
-    def _lacking(self, environ: Environ, decision: Allow, scopes: frozenset[str]) -> Deny | None:
-        """The Deny where what this app's own guard decided holds too few scopes."""
-        if environ.get(DECISION) is not decision:
-            # An app that was called with the same environ has a guard of its own.
-            environ = {**environ, DECISION: decision, CONSUMER: decision.consumer}
-        return self._guard.require(environ, scopes)
 
     def _look_again(self, current: Request, passage: Passage, *, moved: bool) -> Allow | Refused:
         """What holds at the view, where it is not the one, or not the place, that was decided about."""

@@ -12,8 +12,8 @@ from apikey_guard.core.dialects import Dialect
 from apikey_guard.core.extraction import Conflict
 from apikey_guard.core.headers import IDENTITY_HEADERS
 from apikey_guard.core.level_two import SharedCache
-from apikey_guard.core.model import Consumer, Decision, Rejection
-from apikey_guard.core.routing import Access, Mode, Route
+from apikey_guard.core.model import Consumer, Decision, Mode, Rejection
+from apikey_guard.core.routing import Access, Route
 from apikey_guard.errors import SettingsError
 from apikey_guard.forwarding import OriginClient
 from apikey_guard.forwarding.spec import OriginSpec

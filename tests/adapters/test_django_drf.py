@@ -51,6 +51,11 @@ class Fixed(Things):
     permission_classes = [HasScopes.of("write")]  # noqa: RUF012
 
 
+class Watched(Fixed):
+    def get(self, request: Any) -> Any:
+        return Response("in")
+
+
 class Asking(Things):
     """Asks whether another method would be allowed, as the browsable API does for its forms."""
 
@@ -116,6 +121,7 @@ class Urls:
         path("things/", Things.as_view()),
         path("scoped/", Scoped.as_view()),
         path("fixed/", Fixed.as_view()),
+        path("watched/", Watched.as_view()),
         path("asking/", Asking.as_view()),
         path("throttled/", Throttled.as_view()),
         path("choosing/", Choosing.as_view()),
@@ -166,6 +172,19 @@ def test_scopes(middleware: list[str]) -> None:
         assert Client().get("/scoped/", HTTP_APIKEY=KEY).status_code == 200
         assert Client().get("/fixed/", HTTP_APIKEY=KEY).status_code == 403
         assert Client().get("/scoped/").status_code == 401
+
+
+@BEHIND
+@pytest.mark.parametrize("mode", ["monitor", "off"])
+def test_scopes_are_asked_for_though_another_route_enforces_nothing(
+    middleware: list[str], mode: str, keys: FakeKeyService
+) -> None:
+    given = {"KEY_SERVICE": keys, "ROUTES": [{"path": "/watched/*", "mode": mode}]}
+    with override_settings(MIDDLEWARE=middleware, APIKEY_GUARD=given):
+        for key, status in ((KEY, 403), ("KCANARY-bad", 401), (None, 401)):
+            sent = {} if key is None else {"HTTP_APIKEY": key}
+            assert Client().get("/fixed/", **sent).status_code == status
+            assert Client().get("/watched/", **sent).status_code == 200
 
 
 @BEHIND
