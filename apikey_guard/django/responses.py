@@ -24,7 +24,7 @@ class RejectionResponse(HttpResponse):
         for name, value in rejection.headers:
             repeated.setdefault(name, []).append(value)
             headers[name] = ", ".join(repeated[name])
-        if rejection.status != 204:  # which has no length (RFC 9110, section 8.6)
+        if method == "HEAD":
             headers["Content-Length"] = str(len(rejection.body))
         super().__init__(
             b"" if method == "HEAD" else rejection.body,
@@ -36,7 +36,12 @@ class RejectionResponse(HttpResponse):
         self._repeated = {name: values for name, values in repeated.items() if len(values) > 1}
 
     def items(self) -> Iterator[tuple[str, str]]:
-        """Every header as it is sent: Django keeps one value per name, a 401 can have two challenges."""
+        """Every header as it is sent: Django keeps one value per name, a 401 can have two challenges.
+
+        The length is that of the body by now, which a middleware outside of the guard may have written.
+        """
+        if not self.has_header("Content-Length") and self.status_code != 204:  # RFC 9110, section 8.6
+            yield "Content-Length", str(len(self.content))
         for name, value in super().items():
             values = self._repeated.get(name, [])
             if value == ", ".join(values):
