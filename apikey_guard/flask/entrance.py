@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from blinker import Namespace
 from flask import Flask, request
-from werkzeug.exceptions import HTTPException
 
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.core.decision import Question
@@ -164,7 +163,7 @@ class Entrance:
             return None
         decision = self._without_mark(environ, passage)
         if isinstance(decision, Allow):
-            rule = self._matched(environ)
+            rule = self._views.matched(environ)
             scopes = (
                 None if rule is None else self._views.scopes(rule.endpoint, environ["REQUEST_METHOD"].upper())
             )
@@ -201,7 +200,7 @@ class Entrance:
         place = environ.get("PATH_INFO", ""), method, environ.get("HTTP_HOST")
         if isinstance(begun, Allow):
             return Passage(guard, begun, None, *place)
-        rule = self._matched(environ) if marks and begun.may_be_marked else None
+        rule = self._views.matched(environ) if marks and begun.may_be_marked else None
         if rule is not None:
             begun.relax(self._views.access(rule.endpoint, method.upper()))
             said = begun.said
@@ -212,18 +211,6 @@ class Entrance:
         if isinstance(decision, Deny):
             return Refused(decision, begun.rejection(readable=False))
         return Passage(guard, decision, None if decision.consumer is not None else begun, *place)
-
-    def _matched(self, environ: Environ) -> Rule | None:
-        """The rule by which Flask will find the view for this request; None where there is none to ask."""
-        app = self._app
-        try:
-            # Read and thrown away: the request that the app sees is built when nothing is left to hide.
-            adapter = app.create_url_adapter(app.request_class(environ, populate_request=False))
-            return None if adapter is None else adapter.match(return_rule=True)[0]
-        except HTTPException:
-            return None  # 404, 405, a redirect, a host that is not trusted: no view to ask
-        except Exception:  # noqa: BLE001 - the app's own converters; Flask will meet the same error
-            return None
 
     def _refuse(self, environ: Environ, path: str, deny: Deny) -> Refused:
         refused = Refused(deny, self._guard.reject(deny, environ, path, readable=False))

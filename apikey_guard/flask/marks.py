@@ -8,6 +8,7 @@ a decorator in between may hide the mark.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from inspect import iscoroutinefunction
@@ -15,12 +16,16 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from flask import current_app, has_request_context, request
+from werkzeug.exceptions import HTTPException
 
 from apikey_guard.core.model import NO_SCOPES
 from apikey_guard.core.routing import Access
 
 if TYPE_CHECKING:
     from flask import Flask
+    from werkzeug.routing import Rule
+
+    from apikey_guard.environ import Environ
 
 Target = TypeVar("Target")
 
@@ -162,8 +167,29 @@ class Views:
     """
 
     def __init__(self, app: Flask) -> None:
+        self._app = app
         self._functions = app.view_functions
         self._blueprints = app.blueprints
+
+    def matched(self, environ: Environ) -> Rule | None:
+        """The rule by which Flask will find the view for a request; None where there is none to ask."""
+        app = self._app
+        try:
+            # Read and thrown away: the request that the app sees is built when nothing is left to hide.
+            adapter = app.create_url_adapter(app.request_class(environ, populate_request=False))
+            if adapter is None:
+                return None
+            try:
+                return adapter.match(return_rule=True)[0]
+            except RuntimeError:
+                # A converter of the app's own that looks for the context in which Flask asks it.
+                with app.app_context(), suppress(HTTPException):
+                    return adapter.match(return_rule=True)[0]
+        except HTTPException:
+            pass  # 404, 405, a redirect, a host that is not trusted: no view to ask
+        except Exception:  # noqa: BLE001, S110 - the app's own converters; Flask will meet the same error
+            pass
+        return None
 
     def scopes(self, endpoint: str, method: str | None) -> frozenset[str]:
         """The scopes that a request needs which the guard has allowed. Asked for every request."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import flask
 import pytest
+from werkzeug.routing import BaseConverter, ValidationError
 
 from apikey_guard import Consumer, GuardMiddleware, Route, SettingsError
 from apikey_guard.flask import (
@@ -262,3 +263,36 @@ def test_the_commands_revoke_and_stats(site: Site) -> None:
     assert runner.invoke(args=["apikey-guard", "revoke"]).exit_code == 2
     assert runner.invoke(args=["apikey-guard", "revoke", "--fingerprint", "zz"]).exit_code == 2
     assert runner.invoke(args=["apikey-guard", "revoke", "--everything"]).exit_code == 0
+
+
+class _OfTheApp(BaseConverter):
+    """Looks something up where Flask lets converters do so: in the context of the app."""
+
+    def to_python(self, value: str) -> str:
+        flask.g.looked_up = flask.current_app.config["NAMES"].get(value)
+        if flask.g.looked_up is None:
+            raise ValidationError
+        return str(flask.g.looked_up)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        pytest.param("/public/a", (200, 200, 200), id="public"),
+        pytest.param("/optional/a", (200, 401, 200), id="optional"),
+        pytest.param("/plain/a", (401, 401, 200), id="unmarked"),
+        pytest.param("/public/b", (401, 401, 404), id="found-nothing"),
+    ],
+)
+def test_a_mark_is_found_behind_a_converter_that_uses_the_application_context(
+    site: Site, path: str, expected: tuple[int, ...]
+) -> None:
+    site.app.config["NAMES"] = {"a": "found"}
+    site.app.url_map.converters["name"] = _OfTheApp
+    torn_down: list[object] = []
+    site.app.teardown_appcontext(torn_down.append)
+    marks = {"public": site.guard.public, "optional": site.guard.optional, "plain": lambda view: view}
+    for name, mark in marks.items():
+        site.app.add_url_rule(f"/{name}/<name:value>", view_func=mark(site.view(name)))
+    assert tuple(site.status(path, key) for key in (None, BAD, GOOD)) == expected
+    assert torn_down == [None] * len(torn_down)
