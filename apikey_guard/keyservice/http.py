@@ -18,6 +18,7 @@ from apikey_guard.errors import (
     Overloaded,
     SettingsError,
     TransportError,
+    UnusableAnswer,
     VerificationError,
 )
 from apikey_guard.http1.dial import EXHAUSTED
@@ -121,13 +122,14 @@ class HttpKeyService:
         try:
             request = self._protocol.request(credential)
             if not is_askable(request):
-                return KeyServiceUnavailable("error", "its protocol made no KeyRequest that can be sent")
+                self._blame("made no KeyRequest that can be sent")
+                return KeyServiceUnavailable("error", "validator_protocol made no KeyRequest")
             status, headers, body = self._transport.get().exchange(
                 request.method, self._url, {**self._headers, **request.headers}, request.body
             )
             answer = KeyAnswer(credential, status, headers, body, self._time())
             self._warn_of_redirect(answer)
-            verdict = usable(self._protocol.verdict(answer))
+            verdict = self._verdict(answer)
         except VerificationError as error:
             self._report_refusal(error)
             return _bare(error)
@@ -136,6 +138,19 @@ class HttpKeyService:
                 return Overloaded("no_descriptor")
             return KeyServiceUnavailable(error.cause, error.detail)
         return shortened(verdict, headers) if self._cache_control else verdict
+
+    def _verdict(self, answer: KeyAnswer) -> Verdict:
+        said = self._protocol.verdict(answer)
+        try:
+            return usable(said)
+        except UnusableAnswer as error:
+            self._blame(f"gave no usable verdict: {error.detail}")
+            raise
+
+    def _blame(self, what: str) -> None:
+        """Tell the author of a protocol, whom nobody else would tell."""
+        if self._may_log("protocol"):
+            logger.error("validator_protocol %s", what)
 
     def _warn_of_redirect(self, answer: KeyAnswer) -> None:
         if not 300 <= answer.status < 400 or not self._may_log("redirect"):
