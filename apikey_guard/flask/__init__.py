@@ -7,7 +7,7 @@
     ApiKeyGuard(app)
 """
 
-from apikey_guard.flask.entrance import request_allowed, request_denied
+from apikey_guard.flask.answers import request_allowed, request_denied
 from apikey_guard.flask.extension import ApiKeyGuard, current_consumer, current_decision
 from apikey_guard.flask.rejected import ApiKeyRejected
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from blinker import Namespace
 from flask import Flask, request
 
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.core.decision import Question
-from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
+from apikey_guard.core.model import Allow, Decision, Deny, Reason
 from apikey_guard.environ import Environ, path_of, unicode_path
+from apikey_guard.flask.answers import answer_to, answers_options, request_allowed, request_denied
 from apikey_guard.flask.around import Refused, only_by, readable
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
@@ -33,14 +33,6 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from flask import Request, Response
-    from werkzeug.routing import Rule
-
-_signals = Namespace()
-
-#: Sent in the request context with ``decision``, when a request goes on to its view.
-request_allowed: Final = _signals.signal("request-allowed")
-#: Sent in the request context with ``decision``, when a request is refused.
-request_denied: Final = _signals.signal("request-denied")
 
 
 class Entrance:
@@ -141,7 +133,7 @@ class Entrance:
         """The way in where some routes have an origin; Flask renders what is refused there, too."""
 
         def forwarding(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            path = _path(environ)
+            path = path_of(environ)
             deny = forwarder.take_aim(environ, path)
             if deny is None and environ[AIM] is None:
                 return wsgi_app(environ, start_response)
@@ -179,7 +171,7 @@ class Entrance:
         return pending.again(environ, place, None).settle()
 
     def _answering(self, environ: Environ, deny: Deny) -> WSGIApplication:
-        self._refuse(environ, _path(environ), deny)
+        self._refuse(environ, path_of(environ), deny)
         return self._render
 
     def _decide(self, environ: Environ, *, marks: bool = True) -> Passage | Refused:
@@ -187,7 +179,7 @@ class Entrance:
 
         :param marks: whether the mark of its view counts.
         """
-        path = _path(environ)
+        path = path_of(environ)
         begun = self._guard.begin(environ, path)
         return self._settle(environ, path, begun, marks=marks)
 
@@ -205,7 +197,7 @@ class Entrance:
             begun.relax(self._views.access(rule.endpoint, method.upper()))
             said = begun.said
             open_still = isinstance(said, Question) or said.reason not in {None, Reason.PREFLIGHT}
-            if open_still and _answers_options(rule) and guard.is_preflight(environ):
+            if open_still and answers_options(rule) and guard.is_preflight(environ):
                 return self._refuse(environ, path, PREFLIGHT)
         decision = begun.settle()
         if isinstance(decision, Deny):
@@ -233,7 +225,7 @@ class Entrance:
                 # The request came around wsgi_app, and nobody has decided about it yet.
                 environ[self._key] = passed = self._decide(environ)
             if isinstance(passed, Refused):
-                return self._respond(passed, current.url_rule)
+                return answer_to(self._app, passed, current.url_rule)
         rule, decision = current.url_rule, passed[1]
         # As _looked_at(), but for the call that a hit does not need.
         if (
@@ -246,7 +238,7 @@ class Entrance:
         ):
             decision = self._looked_at(current, passed)
             if isinstance(decision, Refused):
-                return self._respond(decision, rule)
+                return answer_to(self._app, decision, rule)
         if request_allowed.receivers and decision.enforced:
             request_allowed.send(self._app, _async_wrapper=self._app.ensure_sync, decision=decision)
         return None
@@ -263,7 +255,7 @@ class Entrance:
             return None
         # What was refused before the view stays refused, whoever caught it.
         decision = passed if isinstance(passed, Refused) else self._looked_at(current, passed)
-        return self._respond(decision, rule) if isinstance(decision, Refused) else None
+        return answer_to(self._app, decision, rule) if isinstance(decision, Refused) else None
 
     def insist(self, scopes: frozenset[str]) -> None:
         """Look at the key of the current request once more: the mark that asks for it may be out of sight.
@@ -280,7 +272,7 @@ class Entrance:
             return
         allowed: Allow = passed[1]
         pending: Pending | None = passed[2]
-        path = _path(environ)
+        path = path_of(environ)
         deny: Deny | None = None
         if pending is not None and pending.may_be_marked:
             place = Place(path, current.method, environ.get("HTTP_HOST"))
@@ -293,7 +285,7 @@ class Entrance:
                 show_anew(current)
         deny = deny or self._guard.require(environ, scopes, allowed)
         if deny is not None:
-            if _answers_options(request.url_rule) and self._guard.is_preflight(environ):
+            if answers_options(request.url_rule) and self._guard.is_preflight(environ):
                 deny = PREFLIGHT  # from a function before the request: the view has none that would run
             refused = self._refuse(environ, path, deny)
             request_denied.send(self._app, _async_wrapper=self._app.ensure_sync, decision=deny)
@@ -320,9 +312,9 @@ class Entrance:
             scopes = self._views.scopes(rule.endpoint, current.method)
             deny = self._guard.require(environ, scopes, decision) if scopes else None
             # A preflight that was handed on: Flask answers it, and no function of the view does.
-            answered = deny is not None and _answers_options(rule) and self._guard.is_preflight(environ)
+            answered = deny is not None and answers_options(rule) and self._guard.is_preflight(environ)
             if deny is not None and not answered:
-                return self._refuse(environ, _path(environ), deny)
+                return self._refuse(environ, path_of(environ), deny)
         return decision
 
     def _look_again(self, current: Request, passage: Passage, *, moved: bool) -> Allow | Refused:
@@ -330,7 +322,7 @@ class Entrance:
         environ: Environ = current.environ
         rule = current.url_rule
         access = None if rule is None else self._views.access(rule.endpoint, current.method)
-        place = Place(_path(environ), current.method, environ.get("HTTP_HOST"))
+        place = Place(path_of(environ), current.method, environ.get("HTTP_HOST"))
         read = body_is_read(current)
         anew = passage.again(environ, place, access, moved=moved, body_is_read=read)
         if anew is None:
@@ -343,39 +335,3 @@ class Entrance:
         pending = None if decision.consumer is not None else anew
         environ[self._key] = Passage(self._guard, decision, pending, path, place.method, place.host)
         return decision
-
-    def _respond(self, refused: Refused, rule: Rule | None) -> Response:
-        """The answer to what goes no further, which is never None.
-
-        A refusal is what the app's error handlers make of it. A preflight is answered by Flask itself,
-        which runs no function of the app, or by the guard.
-
-        :raises ApiKeyRejected: the app wants to see such exceptions raised.
-        """
-        deny, rejection = refused
-        if deny.reason is not Reason.PREFLIGHT:
-            return self._handled(deny, rejection)
-        if deny is PREFLIGHT and rule is not None and _answers_options(rule):
-            return self._app.make_default_options_response()
-        return self._app.response_class(rejection.body, rejection.status_line, rejection.headers)
-
-    def _handled(self, deny: Deny, rejection: Rejection) -> Response:
-        app = self._app
-        if request_denied.receivers:
-            request_denied.send(app, _async_wrapper=app.ensure_sync, decision=deny)
-        error = rejected(deny, rejection)
-        if app.trap_http_exception(error):
-            raise error
-        # As Flask does with what is raised, which then runs the exception as an app of its own to have
-        # its response: that would cost as much as all else.
-        answer = app.handle_user_exception(error)
-        return app.make_response(error.get_response() if answer is error else answer)
-
-
-def _answers_options(rule: Rule | None) -> bool:
-    """Whether Flask answers OPTIONS itself where this rule leads, without a function of the view."""
-    return bool(getattr(rule, "provide_automatic_options", False))
-
-
-def _path(environ: Environ) -> str:
-    return path_of(environ)
