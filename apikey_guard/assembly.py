@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from apikey_guard.admission import Admission
@@ -13,9 +13,8 @@ from apikey_guard.core.headers import IDENTITY_HEADERS, IdentityHeaders
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.peers import Peers
 from apikey_guard.core.routing import Route
-from apikey_guard.core.rules import Defaults, Rules
+from apikey_guard.core.rules import TO_APP, Defaults, Rules, Way
 from apikey_guard.core.standin import STRONG_LENGTH
-from apikey_guard.core.table import RouteTable
 from apikey_guard.errors import SettingsError
 from apikey_guard.keyservice import Hook, KeyService
 from apikey_guard.keyservice.called import CalledKeyService
@@ -27,10 +26,8 @@ from apikey_guard.settings import Settings, all_origins
 from apikey_guard.settings.origins import Origins
 
 if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
-
     from apikey_guard.forwarding import OriginClient
-    from apikey_guard.forwarding.forwarder import Forwarder, Recheck, Refuse
+    from apikey_guard.forwarding.forwarder import Forwarder
     from apikey_guard.verification.memory import MemoryCache
 
 
@@ -125,7 +122,24 @@ def make_rules(settings: Settings) -> Rules:
         dialect=settings.dialect,
         realm=settings.realm,
     )
-    return Rules(settings.routes, defaults)
+    return Rules(settings.routes, defaults, _ways(settings))
+
+
+def _ways(settings: Settings) -> Callable[[Route], Way]:
+    """Where requests of a route are forwarded to."""
+    if not settings.forwards:
+        return lambda _: TO_APP
+    origins, default = all_origins(settings), settings.origin
+
+    def way_of(route: Route) -> Way:
+        return Way(
+            origin=origins.name_of(default if route.origin is None else route.origin),
+            prefix=route.path.removesuffix("/*") if route.strip_prefix else None,
+            preserve_host=route.preserve_host,
+            standin=route.hide_credentials == "replace",
+        )
+
+    return way_of
 
 
 def make_cors(settings: Settings) -> Cors | None:
@@ -153,59 +167,34 @@ def hiding_of(settings: Settings) -> Mapping[str, Hide]:
     return found
 
 
-def make_forwarder(
-    settings: Settings,
-    clock: Clock,
-    *,
-    app: WSGIApplication | None,
-    refuse: Refuse,
-    recheck: Recheck | None = None,
-) -> Forwarder | None:
+def make_forwarder(settings: Settings, clock: Clock, *, has_app: bool) -> Forwarder | None:
     """What sends requests to the origins of the settings, or None where there are none.
 
-    :param app: gets what has no origin; without it, nothing else can answer.
-    :param refuse: answers what cannot be forwarded.
-    :param recheck: as for the forwarder.
+    :param has_app: whether an app gets what has no origin; without one, nothing else can answer.
     :raises SettingsError: there are both an app and an origin for everything.
     """
-    default = settings.origin
     if not settings.forwards:
         return None
-    if app is not None and default is not None:
+    if has_app and settings.origin is not None:
         raise SettingsError(
             ["origin: nothing would be left for the app; leave one of them out, or give origins to routes"]
         )
     # Imported here: most guards forward nothing.
-    from apikey_guard.forwarding.forwarder import Forwarder, Way
+    from apikey_guard.forwarding.forwarder import Forwarder
     from apikey_guard.forwarding.headers import Hop
 
     origins = all_origins(settings)
-
-    def way(route: Route) -> Way:
-        return Way(
-            origin=origins.name_of(default if route.origin is None else route.origin),
-            prefix=route.path.removesuffix("/*") if route.strip_prefix else None,
-            preserve_host=route.preserve_host,
-            methods=route.methods,
-            hosts=route.hosts,
-            standin=route.hide_credentials == "replace",
-        )
-
-    ways = RouteTable([(route.path, way(route)) for route in settings.routes], way(Route("/*")))
     locations = [*_locations(settings)]
     key_headers = [location.name for location in locations if location.kind == "header"]
     named = [*(settings.identity_header_names or IDENTITY_HEADERS).values(), *key_headers]
     return Forwarder(
-        ways,
         lambda: _make_origins(origins, settings, clock),
         Hop(
             peers=Peers(settings.trusted_proxies),
             kept=[environ_key(name) for name in named],
             via=settings.origin_via,
         ),
-        refuse=refuse,
-        recheck=recheck,
-        app=app,
+        has_app=has_app,
         choose_origin=settings.choose_origin,
         preserving=[
             name

@@ -108,15 +108,23 @@ class Guard:
             return Pending(self, policy, environ, path, policy.rules.default, NOTHING_FOUND, deny)
         return self.begin(environ, path, body)
 
-    def begin(self, environ: Environ, path: str, body: RequestBody | None = None) -> Allow | Pending:
+    def begin(
+        self,
+        environ: Environ,
+        path: str,
+        body: RequestBody | None = None,
+        policy: Policy | None = None,
+        rule: Rule | None = None,
+    ) -> Allow | Pending:
         """The first step: an Allow for a key that is remembered; what else it is, is still to be settled.
 
         :param path: as for :meth:`check`; an adapter knows on which one its framework routes.
+        :param policy: and ``rule``: where the request was matched before.
         """
-        policy = self.policy
-        rules, rule = policy.rules, None
+        policy = policy or self.policy
+        rules = policy.rules
         try:
-            rule = rules.plain_rules.get(path) or rules.rule(path, environ)
+            rule = rule or rules.plain_rules.get(path) or rules.rule(path, environ)
             if not rule.plain or environ.get("REQUEST_METHOD") == "OPTIONS":
                 pending = without_credential(self, policy, environ, path, rule, body)
                 if pending is not None:
@@ -223,15 +231,6 @@ class Guard:
         policy = self.policy
         rule = policy.rule_of(environ, path_of(environ) if path is None else path)
         return policy.reject(deny, environ, rule, readable=readable)
-
-    def unanswered(self, reason: Reason, environ: Environ) -> Rejection:
-        """The response for a request that was allowed, but which nothing behind the guard answers.
-
-        :param reason: why an origin gave no answer.
-        :param environ: of WSGI.
-        """
-        policy = self.policy
-        return policy.unanswered(reason, environ, policy.rule_of(environ, path_of(environ)))
 
     # -- the keeper's side ---------------------------------------------------------------------
 

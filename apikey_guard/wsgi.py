@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Unpack, cast
 
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
-from apikey_guard.core.model import Allow, Decision, Deny, Reason, Rejection
+from apikey_guard.core.model import Allow, Deny, Reason, Rejection
 from apikey_guard.environ import Environ, unicode_path
 from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Guard
@@ -17,7 +17,7 @@ from apikey_guard.settings import Settings, SettingsArgs
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from apikey_guard.forwarding.forwarder import Refuse
+    from apikey_guard.forwarding.forwarder import Forwarder
 
 
 class GuardMiddleware:
@@ -50,28 +50,42 @@ class GuardMiddleware:
         **given: Unpack[SettingsArgs],
     ) -> None:
         self.guard = guard = Guard(settings, clock=clock, **given) if guard is None else guard
-        self._begin: Callable[[Environ, str], Decision | Pending] = guard.begin
-        self._forwarder = make_forwarder(guard.settings, guard.clock, app=app, refuse=refusing(guard))
-        if self._forwarder is not None:
-            app, self._begin = self._forwarder, self._aimed
-        if app is None:
+        self._begin = guard.begin
+        self._forwarder = make_forwarder(guard.settings, guard.clock, has_app=app is not None)
+        if app is None and self._forwarder is None:
             raise SettingsError(["origin: there is neither an app nor an origin; give one of them"])
-        self.app: WSGIApplication = app
+        # Without one, everything has an origin.
+        self.app = cast("WSGIApplication", app)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if not path.isascii():
             path = unicode_path(path)
+        if self._forwarder is not None:
+            return self._forward(self._forwarder, environ, path, start_response)
         # As guard.check(), but for the call that a hit does not need.
         begun = self._begin(environ, path)
-        if begun.__class__ is not Allow:
-            if isinstance(begun, Pending):
-                if isinstance(begun.settle(), Deny):
-                    return _respond(begun.rejection(), environ, start_response)
-            elif isinstance(begun, Deny):
-                return _respond(self.guard.reject(begun, environ, path), environ, start_response)
+        if begun.__class__ is not Allow and isinstance(begun, Pending) and isinstance(begun.settle(), Deny):
+            return respond(begun.rejection(), environ, start_response)
         # Nothing stands around the app: what it raises is the server's to see.
         return self.app(environ, start_response)
+
+    def _forward(
+        self, forwarder: Forwarder, environ: WSGIEnvironment, path: str, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Aim, decide, send."""
+        policy = self.guard.policy
+        aim = forwarder.aim(environ, path, policy.rules)
+        if isinstance(aim, Deny):
+            rejection = policy.reject(aim, environ, policy.rule_of(environ, path))
+            return respond(rejection, environ, start_response)
+        begun = self._begin(environ, path, policy=policy, rule=aim.rule)
+        if isinstance(begun, Pending) and isinstance(begun.settle(), Deny):
+            return respond(begun.rejection(), environ, start_response)
+        answer = forwarder.send(aim, environ, start_response)
+        if isinstance(answer, Reason):
+            return respond(policy.unanswered(answer, environ, aim.rule), environ, start_response)
+        return self.app(environ, start_response) if answer is None else answer
 
     def close(self) -> None:
         """Let go of threads and sockets. May be called twice."""
@@ -79,22 +93,9 @@ class GuardMiddleware:
         if self._forwarder is not None:
             self._forwarder.close()
 
-    def _aimed(self, environ: Environ, path: str) -> Allow | Deny | Pending:
-        """As ``guard.begin``, for a request that could be forwarded as it is decided about; else a Deny."""
-        deny = self._forwarder.take_aim(environ, path) if self._forwarder is not None else None
-        return self.guard.begin(environ, path) if deny is None else deny
 
-
-def refusing(guard: Guard) -> Refuse:
-    """What answers an allowed request that cannot be forwarded: the guard's rejections."""
-
-    def refuse(reason: Reason, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return _respond(guard.unanswered(reason, environ), environ, start_response)
-
-    return refuse
-
-
-def _respond(rejection: Rejection, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+def respond(rejection: Rejection, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer with a rejection."""
     headers = list(rejection.headers)
     if rejection.status != 204:  # which has no length (RFC 9110, section 8.6)
         headers.append(("Content-Length", str(len(rejection.body))))

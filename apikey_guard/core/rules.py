@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Final, NamedTuple
 
 from apikey_guard.core.cors import is_preflight, says_more
 from apikey_guard.core.dialects import Dialect
@@ -13,7 +14,14 @@ from apikey_guard.core.extraction import Conflict, Environ, Extractor, Location
 from apikey_guard.core.hiding import Hide, Hiding, as_hide
 from apikey_guard.core.model import NO_SCOPES, Deny, Mode, Reason
 from apikey_guard.core.paths import hides_specials, is_canonical, is_simple_name, sent_path
-from apikey_guard.core.request import hosts_meant, means_one_method, methods_meant, only_host, raw_target
+from apikey_guard.core.request import (
+    hosts_meant,
+    means_one_method,
+    methods_meant,
+    only_host,
+    raw_target,
+    request_host,
+)
 from apikey_guard.core.routing import Access, Route
 from apikey_guard.core.table import Leaf, RouteTable
 
@@ -48,6 +56,25 @@ class Defaults:
     realm: str
 
 
+class Way(NamedTuple):
+    """Where the requests of one route are forwarded to. Each route has a way of its own.
+
+    :param origin: the name of an origin, or None: to the app.
+    :param prefix: what is taken off the path, or None.
+    :param preserve_host: whether the caller's ``Host`` is sent on; None is as the origin wants it.
+    :param standin: whether the route says itself that its origin gets stand-ins.
+    """
+
+    origin: str | None = None
+    prefix: str | None = None
+    preserve_host: bool | None = None
+    standin: bool = False
+
+
+#: Of every route where nothing is forwarded.
+TO_APP: Final = Way()
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A route as it holds under one guard's settings; everything looked up is looked up before.
@@ -56,6 +83,7 @@ class Rule:
     :param wording: how its refusals look.
     :param missing: what is said of a request without a credential.
     :param plain: whether requests are decided by their credential alone: required and enforced.
+    :param way: of the route of the path as it stands there, whichever asks for most.
     """
 
     label: str | None
@@ -70,12 +98,20 @@ class Rule:
     wording: Wording
     missing: Deny
     plain: bool
+    way: Way
 
     @classmethod
-    def of(cls, route: Route | None, defaults: Defaults, everywhere: Collection[str] = ()) -> Rule:
+    def of(
+        cls,
+        route: Route | None,
+        defaults: Defaults,
+        everywhere: Collection[str],
+        way_of: Callable[[Route], Way],
+    ) -> Rule:
         """The rule that a route stands for; None is the rule for everything that no route matches.
 
         :param everywhere: the locations of all rules.
+        :param way_of: as for :class:`Rules`.
         """
         given = route or Route("/*", access=defaults.default_access)
         names = tuple(defaults.key_locations if given.key_locations is None else given.key_locations)
@@ -98,6 +134,7 @@ class Rule:
             ),
             missing=Deny(Reason.MISSING_CREDENTIAL, route=None if route is None else route.label),
             plain=given.access == "required" and mode == "enforce",
+            way=way_of(given),
         )
 
 
@@ -132,15 +169,16 @@ class Rules:
 
     :param routes: of the settings.
     :param defaults: what holds where a route says nothing.
+    :param way_of: where requests of a route are forwarded to.
     """
 
-    def __init__(self, routes: Iterable[Route], defaults: Defaults) -> None:
+    def __init__(self, routes: Iterable[Route], defaults: Defaults, way_of: Callable[[Route], Way]) -> None:
         routes = list(routes)
         everywhere = list(dict.fromkeys(defaults.key_locations))
         for given in {route.key_locations for route in routes if route.key_locations is not None}:
             everywhere += [name for name in given if name not in everywhere]
-        self.default = Rule.of(None, defaults, everywhere)
-        self.by_path = [(route.path, Rule.of(route, defaults, everywhere)) for route in routes]
+        self.default = Rule.of(None, defaults, everywhere, way_of)
+        self.by_path = [(route.path, Rule.of(route, defaults, everywhere, way_of)) for route in routes]
         self._all = [self.default, *(rule for _, rule in self.by_path)]
         self._table = table = RouteTable(self.by_path, self.default)
         self._everywhere = everywhere
@@ -163,7 +201,7 @@ class Rules:
         self._joined: dict[tuple[object, ...], Rule] = {}
         self._allow_preflight = defaults.allow_preflight
         self._methods = sorted({method for _, rule in self.by_path for method in rule.methods or ()})
-        self._everything = self._join(self._all)
+        self._everything = self._join(self._all, self.default.way)
 
     def rule(self, path: str, environ: Environ) -> Rule:
         """The rule that holds for a request: the strictest of all that servers may take it for.
@@ -191,8 +229,10 @@ class Rules:
             if self._readings_matter and self._methods_matter and not means_one_method(environ):
                 return self._strictest(path, environ)
             host = only_host(environ) if self._hosts_matter else None
-            if self._readings_matter and self._hosts_matter and host is None:
-                return self._strictest(path, environ)
+            if host is None and self._hosts_matter:
+                if self._readings_matter:
+                    return self._strictest(path, environ)
+                host = request_host(environ)
             rule = leaf.choose(environ.get("REQUEST_METHOD"), host)
         elif leaf in self._steady:
             if len(path) <= _REMEMBERED_LENGTH:
@@ -206,10 +246,10 @@ class Rules:
 
     def _strictest(self, path: str, environ: Environ) -> Rule:
         """What holds for a request that must be read with care."""
-        leaves = self._leaves(path, environ)
+        literal, leaves = self._table.match(path, environ), self._leaves(path, environ)
         if leaves is None:
-            return self._everything
-        rule = self._join(self._chosen(path, leaves, environ))
+            return self._join([self._everything], literal.way)
+        rule = self._join([literal, *self._chosen(leaves, environ)], literal.way)
         if leaves <= self._steady and is_canonical(path):
             scopes = NO_SCOPES.union(*(each.scopes for leaf in leaves for each in leaf.entries))
             if scopes <= rule.scopes and len(path) <= _REMEMBERED_LENGTH:
@@ -225,19 +265,21 @@ class Rules:
         sent = sent_path(target, mount if isinstance(mount, str) else "")
         return self._table.readings(path) if sent == path else self._table.readings(path, sent)
 
-    def _chosen(self, path: str, leaves: set[Leaf[Rule]], environ: Environ) -> list[Rule]:
-        """The rules of these leaves, that of the path as it stands there first."""
-        literal = self._table.match(path, environ)
+    def _chosen(self, leaves: set[Leaf[Rule]], environ: Environ) -> Iterator[Rule]:
+        """The rules of these leaves for all that the method and the host may mean."""
         methods = methods_meant(environ) if self._methods_matter else [""]
         hosts = hosts_meant(environ) if self._hosts_matter else [""]
-        return [literal, *(rule for leaf in leaves for rule in leaf.choose_all(methods, hosts))]
+        for leaf in leaves:
+            yield from leaf.choose_all(methods, hosts)
 
-    def _join(self, rules: Sequence[Rule]) -> Rule:
+    def _join(self, rules: Sequence[Rule], way: Way) -> Rule:
         """The rule that asks for everything that one of these asks for; one of them where one does.
 
         It looks like the one that asks for most: its label, its locations, its dialect. One that looks in
         no place where another does not comes first, and one of a route before the default. The credential
         is hidden if one of them hides it.
+
+        :param way: where the request is forwarded to, whatever it asks for.
         """
         asking = [rule for rule in rules if rule.mode == "enforce" and rule.access != "public"]
         if not asking:
@@ -258,9 +300,9 @@ class Rules:
         hide = most.hiding.hide_as or next(
             (rule.hiding.hide_as for rule in rules if rule.hiding.hides), False
         )
-        if scopes == most.scopes and hide == most.hiding.hide_as:
+        if scopes == most.scopes and hide == most.hiding.hide_as and way is most.way:
             return most
-        key = (id(most), scopes, hide)
+        key = (id(most), scopes, hide, id(way))
         joined = self._joined.get(key)
         if joined is None:
             if len(self._joined) >= _JOINED_RULES:
@@ -269,8 +311,16 @@ class Rules:
             if hide != hiding.hide_as:
                 names = tuple(map(str, most.extractor.locations))
                 hiding = _hiding(names, hide, tuple(each for each in self._everywhere if each not in names))
-            joined = self._joined[key] = replace(most, scopes=scopes, hiding=hiding)
+            joined = self._joined[key] = replace(most, scopes=scopes, hiding=hiding, way=way)
         return joined
+
+    def goes_one_way(self, way: Way, path: str, environ: Environ) -> bool:
+        """Whether a request is forwarded this way, whoever reads its path.
+
+        :param path: as for :meth:`rule`.
+        """
+        found = self._table.matches(path, environ)
+        return found is not None and all(rule.way is way for rule in found)
 
     def hands_on(self, path: str, environ: Environ) -> bool:
         """Whether this is a preflight that goes on without a credential (P-05).

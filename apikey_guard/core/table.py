@@ -37,15 +37,6 @@ class Matched(Protocol):
 
 
 M = TypeVar("M", bound=Matched)
-M_co = TypeVar("M_co", covariant=True)
-
-
-class Router(Protocol[M_co]):
-    """Finds what holds for a path. Another gateway's way of matching stands behind the same words."""
-
-    def match(self, path: str, environ: Mapping[str, object]) -> M_co: ...
-
-    def matches(self, path: str, environ: Mapping[str, object]) -> Collection[M_co] | None: ...
 
 
 class Leaf(Generic[M]):

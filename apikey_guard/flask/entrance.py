@@ -22,17 +22,18 @@ from apikey_guard.flask.around import Refused, only_by, readable
 from apikey_guard.flask.marks import Views
 from apikey_guard.flask.rejected import rejected
 from apikey_guard.flask.shown import body_is_read, show_anew
-from apikey_guard.forwarding.forwarder import AIM, Forwarder
 from apikey_guard.guard import Guard
 from apikey_guard.passage import Passage, Place
 from apikey_guard.pending import Pending
 from apikey_guard.policy import PREFLIGHT
-from apikey_guard.wsgi import refusing
+from apikey_guard.wsgi import respond
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from flask import Request, Response
+
+    from apikey_guard.forwarding.forwarder import Forwarder
 
 
 class Entrance:
@@ -55,7 +56,8 @@ class Entrance:
         if getattr(behind, "__func__", None) is not Flask.wsgi_app:
             inside = self._inside
         # Flask's own, whatever was put around it since or overrides it: a refusal reaches nothing else.
-        self._render = render = MethodType(Flask.wsgi_app, app)
+        render: WSGIApplication = MethodType(Flask.wsgi_app, app)
+        self._render = render
 
         def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             path = raw = environ.get("PATH_INFO", "")
@@ -70,10 +72,8 @@ class Entrance:
             environ[key] = passed = settle(environ, path, begun)
             return (render if passed.__class__ is Refused else inside)(environ, start_response)
 
-        forwarder = make_forwarder(
-            guard.settings, guard.clock, app=inside, refuse=refusing(guard), recheck=self._at_origin
-        )
-        entered = wsgi_app if forwarder is None else self._forwarding(forwarder, wsgi_app)
+        forwarder = make_forwarder(guard.settings, guard.clock, has_app=True)
+        entered = wsgi_app if forwarder is None else self._forwarding(forwarder, inside)
         if guard.policy.cors is not None:
             entered = readable(entered, guard.policy.cors, key)
         app.wsgi_app = entered  # type: ignore[method-assign, assignment]  # as Flask documents it for middleware
@@ -129,30 +129,40 @@ class Entrance:
 
         return only_by(self._behind, lambda: bool(arrived), instead)(environ, start_response)
 
-    def _forwarding(self, forwarder: Forwarder, wsgi_app: WSGIApplication) -> WSGIApplication:
+    def _forwarding(self, forwarder: Forwarder, inside: WSGIApplication) -> WSGIApplication:
         """The way in where some routes have an origin; Flask renders what is refused there, too."""
+        guard = self._guard
 
         def forwarding(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            path = path_of(environ)
-            deny = forwarder.take_aim(environ, path)
-            if deny is None and environ[AIM] is None:
-                return wsgi_app(environ, start_response)
-            # Where no view will answer, none is asked for its mark; the hook may still leave it to one.
-            late = deny is None and environ[AIM].path is None
-            passed = self._decide(environ, marks=late) if deny is None else self._refuse(environ, path, deny)
-            environ[self._key] = passed
-            return (self._render if isinstance(passed, Refused) else forwarder)(environ, start_response)
+            """Aim, decide, send."""
+            path, policy = path_of(environ), guard.policy
+            aim = forwarder.aim(environ, path, policy.rules)
+            if isinstance(aim, Deny):
+                self._refuse(environ, path, aim)
+                return self._render(environ, start_response)
+            begun = guard.begin(environ, path, policy=policy, rule=aim.rule)
+            # Where no view will answer, none is asked for its mark.
+            environ[self._key] = passed = self._settle(environ, path, begun, marks=aim.path is None)
+            if isinstance(passed, Refused):
+                return self._render(environ, start_response)
+            answer = forwarder.send(aim, environ, start_response, self._may_leave)
+            if isinstance(answer, Reason):
+                return respond(policy.unanswered(answer, environ, aim.rule), environ, start_response)
+            if answer is not None:
+                return answer
+            refused = isinstance(environ[self._key], Refused)
+            return (self._render if refused else inside)(environ, start_response)
 
         return forwarding
 
-    def _at_origin(self, environ: Environ) -> WSGIApplication | None:
-        """What answers in place of an origin that the hook chose.
+    def _may_leave(self, environ: Environ) -> bool:
+        """Whether a request may go to an origin that the hook chose; if not, it is noted as refused.
 
         The mark of the view that would have answered opens no way there; the scopes that it asks for hold.
         """
         passage: Passage = environ[self._key]
         if not passage.decision.enforced:
-            return None
+            return True
         decision = self._without_mark(environ, passage)
         if isinstance(decision, Allow):
             rule = self._views.matched(environ)
@@ -160,7 +170,9 @@ class Entrance:
                 None if rule is None else self._views.scopes(rule.endpoint, environ["REQUEST_METHOD"].upper())
             )
             decision = (self._guard.require(environ, scopes, decision) if scopes else None) or decision
-        return self._answering(environ, decision) if isinstance(decision, Deny) else None
+        if isinstance(decision, Deny):
+            self._refuse(environ, path_of(environ), decision)
+        return isinstance(decision, Allow)
 
     def _without_mark(self, environ: Environ, passage: Passage) -> Decision:
         """What holds for a request that was let in where the mark of its view does not count."""
@@ -174,19 +186,18 @@ class Entrance:
         self._refuse(environ, path_of(environ), deny)
         return self._render
 
-    def _decide(self, environ: Environ, *, marks: bool = True) -> Passage | Refused:
-        """What becomes of a request.
-
-        :param marks: whether the mark of its view counts.
-        """
+    def _decide(self, environ: Environ) -> Passage | Refused:
+        """What becomes of a request."""
         path = path_of(environ)
-        begun = self._guard.begin(environ, path)
-        return self._settle(environ, path, begun, marks=marks)
+        return self._settle(environ, path, self._guard.begin(environ, path))
 
     def _settle(
         self, environ: Environ, path: str, begun: Allow | Pending, *, marks: bool = True
     ) -> Passage | Refused:
-        """What becomes of a request that was begun: its view's mark counts, then the key service's answer."""
+        """What becomes of a request that was begun: its view's mark counts, then the key service's answer.
+
+        :param marks: whether a view may answer it.
+        """
         guard = self._guard
         method: str = environ.get("REQUEST_METHOD", "")
         place = environ.get("PATH_INFO", ""), method, environ.get("HTTP_HOST")

@@ -1,7 +1,7 @@
-"""The forwarder: a WSGI application that answers with what an origin says.
+"""The forwarder: it says where a request goes, and answers it with what an origin says.
 
-A request is aimed first, before it is decided about: what cannot be forwarded as it was decided is
-refused then. When it has been allowed, it is sent; the answer goes back as it comes.
+A request is aimed first, then decided about, then sent: what cannot be forwarded as it is decided
+about is refused before anybody is asked. The answer goes back as it comes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from werkzeug.http import HTTP_STATUS_CODES
 
 from apikey_guard.core.model import Consumer, Deny, Reason
-from apikey_guard.core.table import Router
+from apikey_guard.core.rules import Rule, Rules, Way
 from apikey_guard.environ import CONSUMER, ORIGIN, Environ
 from apikey_guard.errors import (
     BadRequest,
@@ -33,13 +33,9 @@ from apikey_guard.forwarding.wire_path import has_encoded_slash, literal_path, w
 from apikey_guard.process import PerProcess
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 logger = logging.getLogger("apikey_guard")
-
-
-#: Where a request carries its aim from before the decision until after it.
-AIM: Final = "apikey_guard.aim"
 
 
 _REASONS: Final = (
@@ -52,57 +48,24 @@ _REASONS: Final = (
 )
 
 
-class Way(NamedTuple):
-    """Where the requests of one route go.
-
-    :param origin: the name of an origin, or None: to the app.
-    :param prefix: what is taken off the path, or None.
-    :param preserve_host: whether the caller's ``Host`` is sent on; None is as the origin wants it.
-    :param methods: and ``hosts``: of the route.
-    :param standin: whether the route says itself that its origin gets stand-ins.
-    """
-
-    origin: str | None = None
-    prefix: str | None = None
-    preserve_host: bool | None = None
-    methods: Collection[str] | None = None
-    hosts: Collection[str] | None = None
-    standin: bool = False
-
-
 class Aim(NamedTuple):
     """Where one request goes.
 
-    :param way: of the route that it matches.
-    :param path: as it will be sent, or None where only the hook can say whether it is.
+    :param rules: the guard's, and ``rule``: the one of them that holds, with its way.
+    :param path: as it will be sent; None where only the hook could send it anywhere.
     """
 
-    way: Way
+    rules: Rules
+    rule: Rule
     path: str | None
-
-
-class _Rechecked(Exception):
-    """What was allowed for the app is not for the origin that the hook has chosen."""
-
-    def __init__(self, answering: WSGIApplication) -> None:
-        super().__init__()
-        self.answering = answering
-
-
-Refuse = Callable[[Reason, "WSGIEnvironment", "StartResponse"], Iterable[bytes]]
-Recheck = Callable[[Environ], "WSGIApplication | None"]
 
 
 class Forwarder:
     """Sends what is allowed to its origin.
 
-    :param ways: finds the way for a path.
     :param make_clients: makes what sends to each origin, by its name; called once in each process.
     :param hop: writes the headers to send on.
-    :param refuse: answers a request that cannot be forwarded.
-    :param recheck: asked before a request goes to an origin that only the hook has chosen: None, or
-        what answers in its place.
-    :param app: gets the requests that have no origin; None answers them with 404.
+    :param has_app: whether an app answers what has no origin.
     :param choose_origin: hook ``(environ, consumer)`` -> the name of an origin, or None.
     :param preserving: names of the origins that get the caller's ``Host``, unless a way says otherwise.
     :param take_out_standins: takes the stand-in of a key out of a request.
@@ -110,67 +73,55 @@ class Forwarder:
 
     def __init__(
         self,
-        ways: Router[Way],
         make_clients: Callable[[], Mapping[str, OriginClient]],
         hop: Hop,
         *,
-        refuse: Refuse,
-        recheck: Recheck | None = None,
-        app: WSGIApplication | None = None,
+        has_app: bool = False,
         choose_origin: Callable[[WSGIEnvironment, Consumer | None], str | None] | None = None,
         preserving: Collection[str] = (),
         take_out_standins: Callable[[Environ], None] = lambda _: None,
     ) -> None:
-        self._ways = ways
         self._hop = hop
-        self._refuse = refuse
-        self._recheck = recheck
-        self._app = app
+        self._has_app = has_app
         self._choose_origin = choose_origin
         self._preserving = frozenset(preserving)
         self._take_out_standins = take_out_standins
         # By process: connections must not be shared with a parent.
         self._clients = PerProcess(make_clients, abandon=_abandon)
 
-    def aim(self, environ: Environ, path: str) -> Aim | None:
-        """Where a request goes; None is the app.
+    def aim(self, environ: Environ, path: str, rules: Rules) -> Aim | Deny:
+        """Where a request goes; a Deny where it has an origin but could not be sent as it is decided about.
 
         :param path: decoded, as the guard decides about it.
-        :raises BadRequest: it goes to an origin, but could not be sent as it is decided about.
-        """
-        way = self._ways.match(path, environ)
-        if way.origin is None and self._app is not None:
-            return None if self._choose_origin is None else Aim(way, None)
-        return Aim(way, self._path(environ, way))
-
-    def take_aim(self, environ: Environ, path: str) -> Deny | None:
-        """Note in the environ where a request goes, for :meth:`__call__`; or the Deny, where it cannot.
-
-        :param path: as in :meth:`aim`.
+        :param rules: the guard's.
         """
         try:
-            environ[AIM] = self.aim(environ, path)
-        except BadRequest:
-            return Deny(Reason.BAD_REQUEST)
+            rule = rules.plain_rules.get(path) or rules.rule(path, environ)
+            if self._has_app and rule.way.origin is None:
+                return Aim(rules, rule, None)
+            return Aim(rules, rule, _path(environ, rules, rule.way))
         except Exception as error:  # noqa: BLE001 - the forwarder's own edge: a fault is a 500, never a pass
             return Deny(_reason_of(error, environ))
-        return None
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Forward a request that was aimed before; the rest goes to the app."""
-        aim: Aim | None = environ.pop(AIM, None)
+    def send(
+        self,
+        aim: Aim,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        may_go: Callable[[Environ], bool] = lambda _: True,
+    ) -> Iterable[bytes] | Reason | None:
+        """The answer to an allowed request, why there is none, or None: it is the app's to answer.
+
+        :param may_go: asked before a request goes to an origin that only the hook has chosen.
+        """
         try:
-            answer = None if aim is None else self._send(aim, environ)
+            answer = self._answer(aim, environ, may_go)
         except CallerGone:
             raise
-        except _Rechecked as found:
-            return found.answering(environ, start_response)
         except Exception as error:  # noqa: BLE001 - the forwarder's own edge: nothing was answered yet
-            return self._refuse(_reason_of(error, environ), environ, start_response)
+            return _reason_of(error, environ)
         if answer is None:
-            if self._app is None:
-                return self._refuse(Reason.NO_ORIGIN, environ, start_response)
-            return self._app(environ, start_response)
+            return None if self._has_app else Reason.NO_ORIGIN
         body = answer.body
         try:
             phrase = answer.reason or HTTP_STATUS_CODES.get(answer.status, "Unknown")
@@ -187,44 +138,33 @@ class Forwarder:
         for client in (self._clients.made() or {}).values():
             client.close()
 
-    # -- one request ---------------------------------------------------------------------------
-
-    def _path(self, environ: Environ, way: Way) -> str:
-        path = wire_path(environ)
-        # Where an encoded slash could lead to another route, two programs disagree about the path: the
-        # origin may take parameters off a segment before it decodes, and then see another one.
-        if has_encoded_slash(path):
-            found = self._ways.matches(literal_path(path), environ)
-            if found is None or any(each is not way for each in found):
-                raise BadRequest("an encoded slash stands where routes part")
-        return path
-
-    def _send(self, aim: Aim, environ: Environ) -> OriginAnswer | None:
-        way = aim.way
-        origin = self._origin(way, environ)
-        if origin is None:
+    def _answer(self, aim: Aim, environ: Environ, may_go: Callable[[Environ], bool]) -> OriginAnswer | None:
+        way, path = aim.rule.way, aim.path
+        chosen = None if self._choose_origin is None else self._choose_origin(environ, environ.get(CONSUMER))
+        origin = way.origin if chosen is None else chosen
+        if origin is None or (path is None and not may_go(environ)):
             return None
-        if aim.path is None and self._recheck is not None:
-            answering = self._recheck(environ)
-            if answering is not None:
-                raise _Rechecked(answering)
         environ[ORIGIN] = origin
         if not way.standin:
             # Decided late: the guard may have taken this for a request to the app.
             self._take_out_standins(environ)
         client = self._clients.get()[origin]
-        path = self._path(environ, way) if aim.path is None else aim.path
+        if path is None:
+            path = _path(environ, aim.rules, way)
         preserve = origin in self._preserving if way.preserve_host is None else way.preserve_host
         request, frame = outbound(environ, path, self._hop, prefix=way.prefix, preserve_host=preserve)
         if frame.length or frame.chunked:
             request = request._replace(body=read_ahead(environ["wsgi.input"], frame))
         return client.send(request)
 
-    def _origin(self, way: Way, environ: Environ) -> str | None:
-        if self._choose_origin is None:
-            return way.origin
-        chosen = self._choose_origin(environ, environ.get(CONSUMER))
-        return way.origin if chosen is None else chosen
+
+def _path(environ: Environ, rules: Rules, way: Way) -> str:
+    path = wire_path(environ)
+    # Where an encoded slash could lead to another route, two programs disagree about the path: the
+    # origin may take parameters off a segment before it decodes, and then see another one.
+    if has_encoded_slash(path) and not rules.goes_one_way(way, literal_path(path), environ):
+        raise BadRequest("an encoded slash stands where routes part")
+    return path
 
 
 def _abandon(clients: Mapping[str, OriginClient]) -> None:

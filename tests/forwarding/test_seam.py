@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
 
+from apikey_guard.assembly import make_rules
 from apikey_guard.core.model import Reason
 from apikey_guard.core.peers import Peers
-from apikey_guard.core.table import RouteTable
 from apikey_guard.environ import ORIGIN
 from apikey_guard.errors import OriginAborted, OriginBusy, OriginError, OriginFailed, OriginTimeout
 from apikey_guard.forwarding import OriginAnswer, OriginRequest
-from apikey_guard.forwarding.forwarder import Forwarder, Way
+from apikey_guard.forwarding.forwarder import Aim, Forwarder
 from apikey_guard.forwarding.headers import Hop
+from apikey_guard.settings import load_settings
 from tests.harness.wsgi import build_environ, call
 
 PIECES = [b"one ", b"two ", b"three"]
@@ -55,29 +57,37 @@ class Remembering:
         pass
 
 
-def forwarder(client: Remembering, refused: list[Reason]) -> Forwarder:
-    def refuse(reason, environ, start_response):  # type: ignore[no-untyped-def]  # as Refuse has it
-        refused.append(reason)
+RULES = make_rules(
+    load_settings(
+        key_service=lambda _: None, origin="memory", origins={"memory": "http://127.0.0.1:1"}, environ={}
+    )
+)
+
+
+def forwarding(client: Remembering, refused: list[Reason]) -> WSGIApplication:
+    """Aims and sends, with nothing in between."""
+    forwarder = Forwarder(lambda: {"memory": client}, Hop(peers=Peers([]), kept=[]))
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        aim = forwarder.aim(environ, environ["PATH_INFO"], RULES)
+        assert isinstance(aim, Aim)
+        answer = forwarder.send(aim, environ, start_response)
+        if not isinstance(answer, Reason):
+            assert answer is not None
+            return answer
+        refused.append(answer)
         start_response("599 Refused", [("Content-Type", "text/plain")])
         return [b""]
 
-    ways: RouteTable[Way] = RouteTable([], Way(origin="memory"))
-    return Forwarder(ways, lambda: {"memory": client}, Hop(peers=Peers([]), kept=[]), refuse=refuse)
-
-
-def aimed(forwarder: Forwarder, path: str, **parts: object) -> dict[str, object]:
-    environ = build_environ(path, **parts)  # type: ignore[arg-type]  # as its callers give them
-    assert forwarder.take_aim(environ, path) is None
-    return environ
+    return app
 
 
 def test_a_request_goes_in_and_an_answer_comes_out() -> None:
     body = Streamed()
     headers = [("Content-Type", "text/plain"), ("Set-Cookie", "a"), ("Set-Cookie", "b")]
     client = Remembering(OriginAnswer(207, "Some of it", headers, body))
-    subject = forwarder(client, [])
-    environ = aimed(subject, "/a/b", method="POST", query="x=1", body=b"hello", headers=[("X-Mine", "1")])
-    answer = call(subject, environ)
+    environ = build_environ("/a/b", method="POST", query="x=1", body=b"hello", headers=[("X-Mine", "1")])
+    answer = call(forwarding(client, []), environ)
     assert (answer.status, answer.reason, answer.body) == (207, "Some of it", b"".join(PIECES))
     assert answer.all_headers("Set-Cookie") == ["a", "b"]
     assert body.closed == 1
@@ -90,9 +100,9 @@ def test_a_request_goes_in_and_an_answer_comes_out() -> None:
 
 def test_a_cut_comes_through_and_the_body_is_closed() -> None:
     body = Streamed(cut=True)
-    subject = forwarder(Remembering(OriginAnswer(200, "", [("Content-Type", "text/plain")], body)), [])
+    client = Remembering(OriginAnswer(200, "", [("Content-Type", "text/plain")], body))
     with pytest.raises(OriginAborted):
-        call(subject, aimed(subject, "/"))
+        call(forwarding(client, []), build_environ("/"))
     assert body.closed == 1
 
 
@@ -107,6 +117,5 @@ def test_a_cut_comes_through_and_the_body_is_closed() -> None:
 )
 def test_each_error_has_its_reason(error: OriginError, reason: Reason) -> None:
     refused: list[Reason] = []
-    subject = forwarder(Remembering(error), refused)
-    assert call(subject, aimed(subject, "/")).status == 599
+    assert call(forwarding(Remembering(error), refused), build_environ("/")).status == 599
     assert refused == [reason]
