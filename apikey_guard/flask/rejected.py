@@ -35,6 +35,13 @@ class ApiKeyRejected(HTTPException):
         self.rejection = rejection
         self.code = rejection.status
 
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """None, to whoever reads it again: a refusal holds for one request.
+
+        Flask-Caching keeps what a view raises as it keeps answers, and asks the view where it finds None.
+        """
+        return type(None), ()
+
     @property
     def reason(self) -> Reason:
         """Why, as one stable word; callers are told less (``invalid`` and ``malformed`` look alike)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from django.views.decorators.cache import cache_page
 from django.views.decorators.vary import vary_on_cookie, vary_on_headers
 from flask import Flask, request
 
+from apikey_guard.core.routing import Access
 from apikey_guard.core.standin import BEGINNING
 from apikey_guard.django import public
 from apikey_guard.flask import ApiKeyGuard, current_consumer
@@ -351,3 +353,31 @@ def test_a_function_of_flask_that_asks_for_a_key_where_all_is_open_tells_callers
             shown.get("/", query_string=f"apikey={A}")
             assert request.args["apikey"].startswith(BEGINNING)
             assert request.args["apikey"] in request.url
+
+
+@pytest.mark.parametrize("kind", ["SimpleCache", "FileSystemCache"])
+@pytest.mark.parametrize("debug", [False, True], ids=["production", "debug"])
+@pytest.mark.parametrize("access", ["required", "public"])
+def test_flask_caching_keeps_no_refusal_of_a_function_that_asks_for_a_scope(
+    kind: str, debug: bool, access: Access, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caching = pytest.importorskip("flask_caching")
+    app = Flask(__name__)
+    app.config["DEBUG"] = debug
+    guard = ApiKeyGuard(app, key_service=keys(), key_locations=["header:apikey"], default_access=access)
+    kept = caching.Cache(app, config={"CACHE_TYPE": kind, "CACHE_DIR": str(tmp_path)})
+    allowed = []
+
+    @guard.require_scopes("reports")
+    def numbers() -> str:
+        raise AssertionError("nobody here has that scope")
+
+    @app.get("/")
+    @kept.cached()  # by the path alone
+    def report() -> str:
+        return "numbers" if allowed else numbers()
+
+    assert [answer[:3] for answer in flask_answers(app, "header", A, B, A)] == ["403"] * 3
+    allowed.append(True)
+    assert flask_answers(app, "header", A) == ["200 numbers"]
+    assert {record.name for record in caplog.records} <= {"apikey_guard"}
