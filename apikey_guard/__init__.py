@@ -21,6 +21,7 @@ from apikey_guard.core.model import (
     Verdict,
 )
 from apikey_guard.core.routing import Route
+from apikey_guard.core.rules import Rule
 from apikey_guard.errors import (
     ApiKeyGuardError,
     BadRequest,
@@ -103,6 +104,7 @@ __all__ = [
     "Rejection",
     "RequestBody",
     "Route",
+    "Rule",
     "Settings",
     "SettingsArgs",
     "SettingsError",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from apikey_guard.core.cors import Cors
 from apikey_guard.core.dialects.wording import sendable
 from apikey_guard.core.model import Deny, Reason, Rejection
 from apikey_guard.core.rules import Rule
+from apikey_guard.environ import Environ
 from apikey_guard.settings import Settings
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
 
 
 class Rejections:
@@ -23,7 +28,7 @@ class Rejections:
         self._render = settings.render_rejection
         self._cors = cors
 
-    def make(self, deny: Deny, rule: Rule, environ: dict[str, Any]) -> Rejection:
+    def make(self, deny: Deny, rule: Rule, environ: Environ) -> Rejection:
         """The response for a Deny, as the hook wants it.
 
         :raises PartFailed: the dialect or the hook gives none that can be sent.
@@ -33,10 +38,19 @@ class Rejections:
             return rejection
         return sendable(self._render(rejection, environ), "the hook render_rejection")
 
-    def readable(self, rejection: Rejection, environ: dict[str, Any]) -> Rejection:
+    def readable(self, rejection: Rejection, environ: Environ) -> Rejection:
         """The same response for pages of other origins, too, unless the hook has said who may read it."""
         if self._cors is None:
             return rejection
         headers, preflight = rejection.headers, rejection.reason is Reason.PREFLIGHT
         added = self._cors.added(environ, headers, preflight=preflight)
         return replace(rejection, headers=(*headers, *added))
+
+
+def respond(rejection: Rejection, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer with a rejection, in WSGI."""
+    headers = list(rejection.headers)
+    if rejection.status != 204:  # which has no length (RFC 9110, section 8.6)
+        headers.append(("Content-Length", str(len(rejection.body))))
+    start_response(rejection.status_line, headers)
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [rejection.body]

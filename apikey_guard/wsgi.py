@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 from apikey_guard.assembly import make_forwarder
 from apikey_guard.clock import SYSTEM_CLOCK, Clock
-from apikey_guard.core.model import Allow, Deny, Reason, Rejection
-from apikey_guard.environ import Environ, unicode_path
+from apikey_guard.core.model import Allow, Deny, Reason
+from apikey_guard.environ import unicode_path
 from apikey_guard.errors import SettingsError
 from apikey_guard.guard import Guard
 from apikey_guard.pending import Pending
+from apikey_guard.rejections import respond
 from apikey_guard.settings import Settings, SettingsArgs
 
 if TYPE_CHECKING:
@@ -92,12 +93,3 @@ class GuardMiddleware:
         self.guard.close()
         if self._forwarder is not None:
             self._forwarder.close()
-
-
-def respond(rejection: Rejection, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with a rejection."""
-    headers = list(rejection.headers)
-    if rejection.status != 204:  # which has no length (RFC 9110, section 8.6)
-        headers.append(("Content-Length", str(len(rejection.body))))
-    start_response(rejection.status_line, headers)
-    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [rejection.body]

@@ -29,6 +29,7 @@ MADE_BY_US: dict[str, frozenset[str]] = {
         {"again", "is_by_default", "may_be_marked", "rejection", "relax", "settle", "settle_async"}
     ),
     "Policy": frozenset(),
+    "Rule": frozenset(),
 }
 
 

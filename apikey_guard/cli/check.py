@@ -12,7 +12,7 @@ from apikey_guard.cli.console import Console, shortened
 from apikey_guard.diagnosis.findings import Finding, Level
 from apikey_guard.diagnosis.key_service import about_key_service
 from apikey_guard.diagnosis.origins import about_origins
-from apikey_guard.diagnosis.settings import about_files, about_revocation, about_settings, worst_ages
+from apikey_guard.diagnosis.settings import about_configuration, worst_ages
 from apikey_guard.diagnosis.words import printable
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings import SETTING_NAMES
@@ -66,9 +66,7 @@ def _findings(read: ReadSettings, console: Console, *, offline: bool) -> Iterato
         yield asked
         with console.waiting("connecting to the origins"):
             yield from [*about_origins(settings)]
-    yield about_revocation(settings)
-    yield from about_settings(settings)
-    yield from about_files(settings)
+    yield from about_configuration(settings)
     for warning in read.warnings:
         yield Finding(Level.WARNING, "unknown_variable", warning)
 

@@ -18,6 +18,13 @@ from apikey_guard.settings.checks import is_loopback
 _SECRETS: Final = ("validator_headers", "fingerprint_secret", "validator_proxy")
 
 
+def about_configuration(settings: Settings) -> Iterator[Finding]:
+    """What the settings mean and allow, and who can read the files that they name."""
+    yield about_revocation(settings)
+    yield from about_settings(settings)
+    yield from about_files(settings)
+
+
 def about_settings(settings: Settings) -> Iterator[Finding]:
     """What the settings allow that their owner may not have meant; nothing but them is looked at."""
     locations = {

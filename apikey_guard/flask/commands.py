@@ -10,7 +10,7 @@ from flask.cli import AppGroup
 
 from apikey_guard.assembly import key_cookies
 from apikey_guard.diagnosis.findings import Level
-from apikey_guard.diagnosis.settings import about_revocation, about_settings, nothing_asks, shown_hiding
+from apikey_guard.diagnosis.settings import about_configuration, about_revocation, nothing_asks, shown_hiding
 from apikey_guard.flask.marks import Views, is_required
 from apikey_guard.guard import Guard
 from apikey_guard.settings import SETTING_NAMES, Settings
@@ -44,7 +44,7 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
             click.echo(f"  {line}")
         for hidden in shown_hiding(settings):
             click.echo(f"hide_credentials, {hidden}")
-        for finding in about_settings(settings):
+        for finding in about_configuration(settings):
             if finding.level is Level.WARNING:
                 click.echo(f"warning: {finding.text}")
         click.echo(about_revocation(settings).text)

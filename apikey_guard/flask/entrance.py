@@ -26,7 +26,7 @@ from apikey_guard.guard import Guard
 from apikey_guard.passage import Passage, Place
 from apikey_guard.pending import Pending
 from apikey_guard.policy import PREFLIGHT
-from apikey_guard.wsgi import respond
+from apikey_guard.rejections import respond
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

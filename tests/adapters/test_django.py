@@ -23,7 +23,7 @@ from django.middleware.cache import FetchFromCacheMiddleware
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 
-from apikey_guard import Consumer, Credential, SettingsError, Verdict
+from apikey_guard import Consumer, Credential, Deny, Rejection, SettingsError, Verdict
 from apikey_guard.core.standin import is_standin
 from apikey_guard.django import optional, public, require_scopes
 from apikey_guard.testing import FakeKeyService, as_consumer
@@ -440,6 +440,22 @@ def _ids(*, deploy: bool = False) -> list[str]:
     return [str(message.id) for message in messages if str(message.id).startswith("apikey_guard.")]
 
 
+class OwnWords:
+    """A dialect, named as Django names things."""
+
+    def reject(self, deny: Deny, *, locations: object, realm: str) -> Rejection:
+        return Rejection(402, (("Content-Type", "text/plain"),), b"pay", deny.reason)
+
+
+OWN_WORDS = OwnWords()
+
+
+def test_a_part_is_named_by_a_dotted_path(keys: FakeKeyService) -> None:
+    with override_settings(APIKEY_GUARD={"KEY_SERVICE": keys, "DIALECT": f"{__name__}.OWN_WORDS"}):
+        answer = send_sync("GET", "/private/")
+    assert (answer.status_code, answer.content) == (402, b"pay")
+
+
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
     send_sync("GET", "/plain/", apikey=KEY)
     call_command("apikey_guard", "check")
@@ -449,5 +465,6 @@ def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a made-up key is invalid, as it must be" in shown
     assert "hide_credentials, all requests: replace" in shown
     assert "1 forgotten here" in shown
+    assert "warning: key_locations: keys in the query" in shown
     with override_settings(APIKEY_GUARD={}), pytest.raises(CommandError, match="nobody knows the keys"):
         call_command("apikey_guard", "check")

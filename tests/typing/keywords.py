@@ -24,6 +24,11 @@ ApiKeyGuard().init_app(app, validator_url=URL, cors_origins="*", fingerprint_sec
 create_app(keys_file="keys.toml", origin=["https://a.internal", "https://b.internal"], origin_via=False)
 load_settings(environ={}, key_service="app.keys:verify")
 
+Guard(validator_url=URL, dialect="kong")  # type: ignore[arg-type]
+Guard(validator_url=URL, dialect=object())  # type: ignore[arg-type]
+Guard(validator_url=URL, validator_protocol="jsn")  # type: ignore[arg-type]
+create_app(keys_file="keys.toml", origins={"own": object()}, origin="own")  # type: ignore[dict-item]
+
 Guard(validator_urll=URL)  # type: ignore[call-arg]
 GuardMiddleware(plain_app, validator_urll=URL)  # type: ignore[call-arg]
 ApiKeyGuard(app, validator_urll=URL)  # type: ignore[call-arg]

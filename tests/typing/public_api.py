@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import assert_type
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, assert_type
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from apikey_guard import (
@@ -12,7 +12,17 @@ from apikey_guard import (
     Credential,
     Decision,
     Deny,
+    Dialect,
+    Guard,
     GuardMiddleware,
+    KeyAnswer,
+    KeyProtocol,
+    KeyRequest,
+    Location,
+    OriginAnswer,
+    OriginClient,
+    OriginRequest,
+    Pending,
     Reason,
     Rejection,
     Route,
@@ -69,5 +79,53 @@ gateway_of_settings: WSGIApplication = create_app(
     load_settings(keys_file="keys.toml", origin="https://api.internal")
 )
 own_keys: WSGIApplication = GuardMiddleware(plain_app, key_service=from_our_database)
+
+
+class OwnProtocol:
+    def request(self, credential: Credential) -> KeyRequest:
+        return KeyRequest("GET", {"X-Key": credential.value})
+
+    def verdict(self, answer: KeyAnswer) -> Verdict:
+        assert_type(answer.body, bytes)
+        return Verdict(valid=answer.status == 200)
+
+
+class OwnWords:
+    def reject(self, deny: Deny, *, locations: Sequence[Location], realm: str) -> Rejection:
+        return Rejection(401, (("Content-Type", "text/plain"),), realm.encode(), deny.reason)
+
+
+class OwnOrigin:
+    def send(self, request: OriginRequest) -> OriginAnswer:
+        assert_type(request.headers, bytes)
+        return OriginAnswer(200, "OK", [("Content-Type", "text/plain")], [request.path.encode()])
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+protocol: KeyProtocol = OwnProtocol()
+words: Dialect = OwnWords()
+own_origin: OriginClient = OwnOrigin()
+own_parts: WSGIApplication = create_app(
+    validator_url="https://keys.example.com/verify",
+    validator_protocol=protocol,
+    dialect=words,
+    origins={"own": own_origin},
+    routes=[Route("/*", origin="own", dialect=OwnWords())],
+)
+
+
+def adapted(guard: Guard, environ: dict[str, Any]) -> Rejection | None:
+    begun = guard.begin(environ, "/")
+    if isinstance(begun, Pending):
+        begun.relax("optional")
+        if isinstance(begun.settle(), Deny):
+            return begun.rejection()
+    else:
+        assert_type(begun, Allow)
+    return None
+
 
 assert_type(load_settings(validator_url="https://keys.example.com/verify"), Settings)

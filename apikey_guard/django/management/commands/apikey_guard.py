@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from apikey_guard.diagnosis.findings import Level
 from apikey_guard.diagnosis.key_service import about_key_service
-from apikey_guard.diagnosis.settings import about_revocation, shown_hiding
+from apikey_guard.diagnosis.settings import about_configuration, about_revocation, shown_hiding
 from apikey_guard.django.guards import installed_guard, read_settings
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings
@@ -56,6 +56,9 @@ class Command(BaseCommand):
             self.stdout.write(f"{name:<27}{settings.shown(name):<46}{settings.sources[name]}")
         for hidden in shown_hiding(settings):
             self.stdout.write(f"hide_credentials, {hidden}")
+        for finding in about_configuration(settings):
+            if finding.level is Level.WARNING:
+                self.stdout.write(f"warning: {finding.text}")
         self.stdout.write(about_revocation(settings).text)
         if not offline:
             self._ask(settings)
