@@ -6,7 +6,7 @@ import re
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Final, Literal
 
-from apikey_guard.core.copies import Change, Copies, exchanged, only
+from apikey_guard.core.copies import Copies
 from apikey_guard.core.extraction import (
     BLANKS,
     Authorization,
@@ -15,6 +15,7 @@ from apikey_guard.core.extraction import (
     Parameter,
     environ_key,
 )
+from apikey_guard.core.parameters import Change, exchanged, only
 from apikey_guard.core.standin import BEGINNING, SCHEME, STANDIN_BYTES, holds_standin, standin_of
 
 #: What becomes of a credential: its stand-in takes its place, it is removed, or it stays.
