@@ -39,8 +39,11 @@ def test_the_status_table_has_every_reason_with_its_status() -> None:
     assert found == {reason.value: status for reason, status in STATUS.items()}
 
 
-def test_the_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(readme.splitlines()) <= 150
+    pages = {path.name for path in DOCS.glob("*.md")} - {"index.md", "changelog.md", "releasing.md"}
+    assert pages - set(re.findall(r"\(docs/([\w-]+\.md)\)", readme)) == set()
 
 
 if __name__ == "__main__":
