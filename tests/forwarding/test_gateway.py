@@ -15,6 +15,7 @@ import pytest
 
 from apikey_guard import Consumer, Route, SettingsError, load_settings
 from apikey_guard.errors import CallerGone, OriginAborted
+from apikey_guard.forwarding import OriginAnswer, OriginRequest
 from apikey_guard.gateway import Gateway as GatewayApp
 from apikey_guard.gateway import create_app
 from apikey_guard.testing import FakeKeyService, LoopbackKeyService
@@ -51,6 +52,19 @@ def make(origin: Origin, keys: FakeKeyService) -> Iterator[Callable[..., Gateway
     yield make_one
     for app in made:
         app.close()
+
+
+class Own:
+    """An origin that is an object, and does what it is told to."""
+
+    def __init__(self, send: Callable[[OriginRequest], OriginAnswer]) -> None:
+        self.send = send
+
+    def close(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
 
 
 class Lines:
@@ -368,15 +382,11 @@ def test_an_answer_without_a_body_is_complete(
     assert lines.one()["end"] == "complete"
 
 
-def test_a_request_that_is_never_answered_has_its_line(
-    make: Callable[..., GatewayApp], lines: Lines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = make()
-
-    def gone(*_: object) -> None:
+def test_a_request_that_is_never_answered_has_its_line(make: Callable[..., GatewayApp], lines: Lines) -> None:
+    def gone(_: OriginRequest) -> OriginAnswer:
         raise CallerGone
 
-    monkeypatch.setattr(app.middleware, "app", gone)
+    app = make(origin="own", origins={"own": Own(gone)})
     with pytest.raises(CallerGone):
         app(asking("/a"), lambda *_: bytes)
     line = lines.one()
@@ -384,18 +394,18 @@ def test_a_request_that_is_never_answered_has_its_line(
 
 
 def test_where_nobody_reads_the_log_nothing_stands_around_the_answer(
-    make: Callable[..., GatewayApp], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., GatewayApp], caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = make()
+    pieces = (b"as it is",)
+    answered = OriginAnswer(200, "OK", [("Content-Type", "text/plain")], pieces)
+    app = make(origin="own", origins={"own": Own(lambda _: answered)})
     get(app)
     caplog.set_level(logging.WARNING, ACCESS)
-    pieces = (b"as it is",)
-    monkeypatch.setattr(app.middleware, "app", lambda *_: pieces)
     assert app(asking("/a"), lambda *_: bytes) is pieces
 
 
 def test_what_close_raises_is_the_servers_to_see_and_the_line_is_written(
-    make: Callable[..., GatewayApp], lines: Lines, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., GatewayApp], lines: Lines
 ) -> None:
     class Breaks:
         def __iter__(self) -> Iterator[bytes]:
@@ -404,8 +414,7 @@ def test_what_close_raises_is_the_servers_to_see_and_the_line_is_written(
         def close(self) -> None:
             raise RuntimeError("broken")
 
-    app = make()
-    monkeypatch.setattr(app.middleware, "app", lambda *_: Breaks())
+    app = make(origin="own", origins={"own": Own(lambda _: OriginAnswer(200, "OK", [], Breaks()))})
     opened = Opened(app, asking("/a"))
     with pytest.raises(RuntimeError, match="broken"):
         opened.close()
