@@ -109,7 +109,7 @@ def test_what_is_due_for_refresh_counts_no_more(workers: Workers, age: float) ->
 
 
 @pytest.mark.parametrize(
-    ("ends_in", "age"), [(None, 59), (10, 9.9)], ids=["by its ttl", "as its credential ends soon"]
+    ("ends_in", "age"), [(None, 59.9), (10, 9.9)], ids=["by its ttl", "as its credential ends soon"]
 )
 def test_a_refresh_is_not_answered_by_what_it_refreshes(
     workers: Workers, ends_in: float | None, age: float
