@@ -9,10 +9,9 @@ from typing import Final
 
 from apikey_guard.cli.arguments import Commands, ReadSettings, add_command, add_settings, read_settings
 from apikey_guard.cli.console import Console, shortened
+from apikey_guard.diagnosis.everything import diagnosed
 from apikey_guard.diagnosis.findings import Finding, Level
-from apikey_guard.diagnosis.key_service import about_key_service
-from apikey_guard.diagnosis.origins import about_origins
-from apikey_guard.diagnosis.settings import about_configuration, worst_ages
+from apikey_guard.diagnosis.settings import worst_ages
 from apikey_guard.diagnosis.words import printable
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings import SETTING_NAMES
@@ -59,14 +58,8 @@ def _check(options: argparse.Namespace, console: Console) -> int:
 
 
 def _findings(read: ReadSettings, console: Console, *, offline: bool) -> Iterator[Finding]:
-    settings = read.settings
-    if not offline:
-        with console.waiting("asking the key service"):
-            asked = about_key_service(settings)
-        yield asked
-        with console.waiting("connecting to the origins"):
-            yield from [*about_origins(settings)]
-    yield from about_configuration(settings)
+    with console.waiting("asking the key service and the origins"):
+        yield from [*diagnosed(read.settings, offline=offline)]
     for warning in read.warnings:
         yield Finding(Level.WARNING, "unknown_variable", warning)
 

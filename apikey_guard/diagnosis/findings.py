@@ -30,3 +30,6 @@ class Finding(NamedTuple):
     code: str
     text: str
     where: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"warning: {self.text}" if self.level is Level.WARNING else self.text

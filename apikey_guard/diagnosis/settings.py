@@ -20,7 +20,7 @@ _SECRETS: Final = ("validator_headers", "fingerprint_secret", "validator_proxy")
 
 def about_configuration(settings: Settings) -> Iterator[Finding]:
     """What the settings mean and allow, and who can read the files that they name."""
-    yield about_revocation(settings)
+    yield _about_revocation(settings)
     yield from about_settings(settings)
     yield from about_files(settings)
 
@@ -87,25 +87,15 @@ def _about_modes(settings: Settings) -> Iterator[Finding]:
 
 
 def _about_hiding(settings: Settings) -> Iterator[Finding]:
-    """What becomes of the key, for all routes and for those that differ."""
-    hides = hiding_of(settings)
-    for where, hide in hides.items():
-        if hide is False:
-            yield _warning(
-                "keys_visible",
-                f"hide_credentials: {where}: what answers, its logs and its reports see the keys",
-            )
-    yield Finding(
-        Level.GOOD,
-        "keys_hidden",
-        f"hide_credentials, by where a request goes: {', '.join(shown_hiding(settings))}",
-    )
-
-
-def shown_hiding(settings: Settings) -> Iterator[str]:
-    """What becomes of the key, a line for all requests and one for each route that differs."""
+    """What becomes of the key, for all requests and for the routes that differ."""
     for where, hide in hiding_of(settings).items():
-        yield f"{where}: {'false' if hide is False else hide}"
+        if hide is False:
+            sentence = (
+                f"hide_credentials, {where}: false: what answers, its logs and its reports see the keys"
+            )
+            yield _warning("keys_visible", sentence)
+        else:
+            yield Finding(Level.GOOD, "keys_hidden", f"hide_credentials, {where}: {hide}")
 
 
 def worst_ages(settings: Settings) -> tuple[float, float]:
@@ -113,7 +103,7 @@ def worst_ages(settings: Settings) -> tuple[float, float]:
     return settings.cache_ttl, settings.cache_ttl + settings.stale_if_error
 
 
-def about_revocation(settings: Settings) -> Finding:
+def _about_revocation(settings: Settings) -> Finding:
     """How long a revoked key may work."""
     up, down = worst_ages(settings)
     longer = f", {down:g} s while the key service is down" if down > up else ""

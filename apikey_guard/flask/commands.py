@@ -10,7 +10,7 @@ from flask.cli import AppGroup
 
 from apikey_guard.assembly import key_cookies
 from apikey_guard.diagnosis.findings import Level
-from apikey_guard.diagnosis.settings import about_configuration, about_revocation, nothing_asks, shown_hiding
+from apikey_guard.diagnosis.settings import nothing_asks
 from apikey_guard.flask.marks import Views, is_required
 from apikey_guard.guard import Guard
 from apikey_guard.settings import SETTING_NAMES, Settings
@@ -42,14 +42,17 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
         ]
         for line in lines or ["none: everything needs a valid key"]:
             click.echo(f"  {line}")
-        for hidden in shown_hiding(settings):
-            click.echo(f"hide_credentials, {hidden}")
-        for finding in about_configuration(settings):
-            if finding.level is Level.WARNING:
-                click.echo(f"warning: {finding.text}")
-        click.echo(about_revocation(settings).text)
-        if not offline:
-            _ask(settings)
+        # Imported here: an app that starts needs none of it.
+        from apikey_guard.diagnosis.everything import diagnosed
+
+        problems = []
+        for finding in diagnosed(settings, offline=offline):
+            if finding.level is Level.PROBLEM:
+                problems.append(finding.text)
+            else:
+                click.echo(str(finding))
+        if problems:
+            raise click.ClickException("\n".join(problems))
 
     @group.command("revoke")
     @click.option("--key", is_flag=True, help="Ask for the key, without showing it.")
@@ -81,20 +84,6 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
             click.echo(f"{name} {value}")
 
     return group
-
-
-def _ask(settings: Settings) -> None:
-    """Ask the key service about a key that nobody can have.
-
-    :raises click.ClickException: where it gives no verdict, or lets everybody in.
-    """
-    # Imported here: no app needs the command line to start.
-    from apikey_guard.diagnosis.key_service import about_key_service
-
-    found = about_key_service(settings)
-    if found.level is Level.PROBLEM:
-        raise click.ClickException(found.text)
-    click.echo(found.text)
 
 
 def _routes(guard: Guard) -> Iterator[str]:

@@ -9,9 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from apikey_guard.diagnosis.everything import diagnosed
 from apikey_guard.diagnosis.findings import Level
-from apikey_guard.diagnosis.key_service import about_key_service
-from apikey_guard.diagnosis.settings import about_configuration, about_revocation, shown_hiding
 from apikey_guard.django.guards import installed_guard, read_settings
 from apikey_guard.errors import SettingsError
 from apikey_guard.settings import SETTING_NAMES, Settings
@@ -54,21 +53,10 @@ class Command(BaseCommand):
     def _check(self, settings: Settings, *, offline: bool) -> None:
         for name in SETTING_NAMES:
             self.stdout.write(f"{name:<27}{settings.shown(name):<46}{settings.sources[name]}")
-        for hidden in shown_hiding(settings):
-            self.stdout.write(f"hide_credentials, {hidden}")
-        for finding in about_configuration(settings):
-            if finding.level is Level.WARNING:
-                self.stdout.write(f"warning: {finding.text}")
-        self.stdout.write(about_revocation(settings).text)
-        if not offline:
-            self._ask(settings)
-
-    def _ask(self, settings: Settings) -> None:
-        """Ask the key service about a key that nobody can have."""
-        found = about_key_service(settings)
-        if found.level is Level.PROBLEM:
-            raise CommandError(found.text)
-        self.stdout.write(found.text)
+        for finding in diagnosed(settings, offline=offline):
+            if finding.level is Level.PROBLEM:
+                raise CommandError(finding.text)
+            self.stdout.write(str(finding))
 
     def _revoke(self, options: dict[str, Any]) -> None:
         guard = installed_guard()
