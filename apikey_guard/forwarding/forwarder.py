@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("apikey_guard")
 
-
+# The first one that fits holds.
 _REASONS: Final = (
     (OriginTimeout, Reason.ORIGIN_TIMEOUT),
     (OriginBusy, Reason.ORIGIN_BUSY),
