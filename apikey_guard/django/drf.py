@@ -149,13 +149,12 @@ class ApiKeyAuthentication(BaseAuthentication):  # type: ignore[misc]  # untyped
         guard = request._apikey_guard[0]
         decision = pending.settle()
         if isinstance(decision, Deny):
-            raise _error_for(guard, request, decision)
-        let_in(request, guard, decision, None if decision.consumer is not None else pending)
+            raise _error_for(request, decision, pending.rejection())
+        let_in(request, guard, decision, pending)
 
 
-def _error_for(guard: Guard, request: GuardedRequest, deny: Deny) -> APIException:
+def _error_for(request: GuardedRequest, deny: Deny, rejection: Rejection) -> APIException:
     """The exception by which REST framework refuses what the guard does."""
-    rejection = guard.reject(deny, request.META, request.path_info)
     forget(request)
     if rejection.status in {204, 401}:
         return AuthenticationFailed(rejection.detail or None, rejection.reason.value)
@@ -204,7 +203,7 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
         pending = asked_for(inner)
         decision = None if pending is None else pending.settle()
         if isinstance(decision, Allow):
-            let_in(inner, guard, decision, None if decision.consumer is not None else pending)
+            let_in(inner, guard, decision, pending)
         deny = decision if isinstance(decision, Deny) else lacking(inner, scopes)
         if deny is None:
             return True
@@ -220,7 +219,7 @@ class HasScopes(BasePermission):  # type: ignore[misc]  # untyped base
             # Another permission beside it may allow the request: ``HasScopes.of("w") | ReadOnly``.
             return False
         if deny.reason is not Reason.MISSING_CREDENTIAL:
-            raise _error_for(guard, inner, deny)
+            raise _error_for(inner, deny, guard.reject(deny, inner.META, inner.path_info))
         return False
 
 

@@ -303,4 +303,7 @@ def _refusal(
         if refusal is not None:
             return refusal
     deny = lacking(request, scopes)
-    return None if deny is None else refuse(guarded, guarded._apikey_guard[0], deny)
+    if deny is None:
+        return None
+    guard = guarded._apikey_guard[0]
+    return refuse(guarded, guard.reject(deny, guarded.META, guarded.path_info))

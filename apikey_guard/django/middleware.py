@@ -130,8 +130,8 @@ class GuardMiddleware:
         self, guard: Guard, request: GuardedRequest, pending: Pending, decision: Decision
     ) -> HttpResponseBase | None:
         if isinstance(decision, Deny):
-            return refuse(request, guard, decision, begun=pending)
-        let_in(request, guard, decision, None if decision.consumer is not None else pending)
+            return refuse(request, pending.rejection())
+        let_in(request, guard, decision, pending)
         return None
 
     # -- at the view ---------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from apikey_guard.core.model import Allow, Consumer, Decision, Deny
+from apikey_guard.core.model import Allow, Consumer, Decision, Deny, Rejection
 from apikey_guard.core.routing import Access
 from apikey_guard.django.guards import GuardHolder
 from apikey_guard.django.request import (
@@ -25,9 +25,14 @@ from apikey_guard.pending import Pending
 
 
 def note(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pending | None) -> None:
-    """Keep what was decided, and where, for as long as the request lives."""
+    """Keep what was decided, and where, for as long as the request lives.
+
+    :param pending: counts where no key opened the way.
+    """
     meta, inside = request.META, request.__dict__
     inside["consumer"] = decision.consumer
+    if decision.consumer is not None:
+        pending = None
     # The fields of a Passage, without the named tuple's own layer of Python.
     method, host = meta.get("REQUEST_METHOD"), meta.get("HTTP_HOST")
     inside["_apikey_guard"] = (guard, decision, pending, request.path_info, method, host)
@@ -36,7 +41,7 @@ def note(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pendin
 def let_in(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pending | None) -> None:
     """Let the view see the consumer, and nothing that was hidden.
 
-    :param pending: kept where no key opened the way.
+    :param pending: as in :func:`note`.
     """
     note(request, guard, decision, pending)
     forget_copies(request)
@@ -46,15 +51,8 @@ def let_in(request: GuardedRequest, guard: Guard, decision: Allow, pending: Pend
             _clean_scope(request)
 
 
-def refuse(
-    request: GuardedRequest, guard: Guard, deny: Deny, *, begun: Pending | None = None
-) -> RejectionResponse:
-    """The answer to a refused request, which shows no credential to what reads it afterwards.
-
-    :param begun: what the Deny settled, where the request is as it was then.
-    """
-    meta = request.META
-    rejection = guard.reject(deny, meta, request.path_info) if begun is None else begun.rejection()
+def refuse(request: GuardedRequest, rejection: Rejection) -> RejectionResponse:
+    """The answer to a refused request, which shows no credential to what reads it afterwards."""
     forget(request)
     return RejectionResponse(rejection, request.method)
 
@@ -107,10 +105,9 @@ def again(request: GuardedRequest, passage: Passage, access: Access | None) -> P
 
 def settled(request: GuardedRequest, pending: Pending, decision: Decision) -> RejectionResponse | None:
     """What was decided anew takes the place of what was decided first; the answer, where it is refused."""
-    guard = request._apikey_guard[0]
     if isinstance(decision, Deny):
-        return refuse(request, guard, decision)
-    let_in(request, guard, decision, None if decision.consumer is not None else pending)
+        return refuse(request, pending.rejection())
+    let_in(request, request._apikey_guard[0], decision, pending)
     return None
 
 

@@ -340,7 +340,8 @@ class Entrance:
             return passage.decision
         decision = anew.settle()
         if isinstance(decision, Deny):
-            return self._refuse(environ, place.path, decision)
+            environ[self._key] = refused = Refused(decision, anew.rejection(readable=False))
+            return refused
         show_anew(current)
         path = environ.get("PATH_INFO", "")
         pending = None if decision.consumer is not None else anew
