@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from apikey_guard.core.dialects import DIALECTS
 from apikey_guard.core.model import Credential, Verdict
 from apikey_guard.core.routing import Route
 from apikey_guard.errors import SettingsError
+from apikey_guard.keyservice.protocols import PROTOCOLS
 from apikey_guard.settings import DEFAULTS, SETTING_NAMES, UNSET, Settings, SettingsArgs, load_settings
 
 URL = "https://keys.example.com/verify"
@@ -314,3 +317,12 @@ def test_other_identity_headers_leave_the_rest_as_they_are() -> None:
 
 def test_the_typed_keywords_are_the_settings() -> None:
     assert tuple(SettingsArgs.__annotations__) == SETTING_NAMES
+
+
+@pytest.mark.parametrize("given", [Settings, SettingsArgs])
+@pytest.mark.parametrize(("name", "registry"), [("dialect", DIALECTS), ("validator_protocol", PROTOCOLS)])
+def test_editors_complete_the_names_that_there_are(
+    given: type, name: str, registry: Mapping[str, object]
+) -> None:
+    parts = typing.get_args(typing.get_type_hints(given)[name])
+    assert {word for part in parts for word in typing.get_args(part)} == set(registry)
