@@ -4,7 +4,7 @@ Each of them goes on a function view (plain or async, above or below other decor
 class-based view (``@public class Status(View)``, or ``public(Status.as_view())`` in the URLconf),
 and on a whole URLconf: ``path("status/", public(include("status.urls")))``.
 
-A mark opens a view under every method; to open a path for some methods only, use a route.
+A mark opens a view under every method, or the one method of a class that it stands on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from apikey_guard.django.marks import Mark, Target, marked
 def public(target: Target) -> Target:
     """A view that needs no credential and looks at none, so that it never waits for the key service.
 
-    :param target: a view, a class-based view, URL patterns, or what ``include()`` returns.
+    :param target: a view, a class-based view or a method of one, URL patterns, or what ``include()`` returns.
     """
     return marked(target, Mark("public"))
 
@@ -36,7 +36,7 @@ def required(target: Target) -> Target:
     For projects that guard some views only; anywhere else a view needs one unless it is opened. It
     holds on methods and below decorators that hide it, too.
 
-    :param target: as in :func:`public`, or a method of a class-based view.
+    :param target: as in :func:`public`.
     """
     return marked(target, Mark("required"))
 

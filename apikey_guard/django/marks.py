@@ -55,7 +55,7 @@ def mark_of(view: object) -> Mark | None:
         return mark
     # Django's own name for the class of a view, and that of REST framework's viewsets.
     kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
-    return None if isinstance(kind, type) and _is_inherited(mark, kind) else mark
+    return None if isinstance(kind, type) and _is_inherited(mark, kind, "dispatch") else mark
 
 
 def asks_for_a_key(view: object) -> bool:
@@ -91,7 +91,9 @@ def _ask(classes: Iterable[object]) -> bool:
 
 
 def access_of(view: object, method: str | None) -> Access | None:
-    """What a view says about its access, or None; what the method of its class asks for goes first.
+    """What a view says about its access, or None; what the method of its class says goes first.
+
+    A method opens nothing that its view asks a key for.
 
     :param method: of the request, in capitals.
     """
@@ -99,16 +101,20 @@ def access_of(view: object, method: str | None) -> Access | None:
         getattr(view, "view_class", None) or getattr(view, "cls", None),
         getattr(view, "actions", None),
     )
+    mark = mark_of(view)
+    if not isinstance(kind, type):
+        return None if mark is None else mark.access
     # Django answers HEAD with the method for GET where there is no other.
     for name in ("head", "get") if method == "HEAD" else ((method or "").lower(),):
         called = actions.get(name, "") if isinstance(actions, Mapping) else name
-        handler = getattr_static(kind, called, None) if isinstance(kind, type) else None
+        handler = getattr_static(kind, called, None)
         if handler is not None:
-            mark = _written_on(handler)
-            if mark is not None and mark.access == "required":
-                return "required"
+            own = _written_on(handler)
+            if own is None or own.access == "required":
+                mark = own or mark
+            elif (mark is None or mark.access != "required") and not _is_inherited(own, kind, called):
+                mark = own
             break
-    mark = mark_of(view)
     return None if mark is None else mark.access
 
 
@@ -117,12 +123,12 @@ def _written_on(target: object) -> Mark | None:
     return mark if isinstance(mark, Mark) else None
 
 
-def _is_inherited(mark: Mark, kind: type) -> bool:
-    """Whether a mark was written on the ``dispatch`` of a base class, and copied from there since.
+def _is_inherited(mark: Mark, kind: type, name: str) -> bool:
+    """Whether a mark was written on the method of a base class, and copied from there since.
 
     Decorators of the class itself may stand around what they inherit, with the same mark on them.
     """
-    owners = [base for base in kind.__mro__ if _written_on(base.__dict__.get("dispatch")) is mark]
+    owners = [base for base in kind.__mro__ if _written_on(base.__dict__.get(name)) is mark]
     return bool(owners) and owners[-1] is not kind
 
 
@@ -245,7 +251,7 @@ def _marked_class(view_class: type, mark: Mark) -> type:
     if dispatch is None:
         raise TypeError(f"{mark.decorator} marks views; {view_class.__name__} has no dispatch()")
     own = _written_on(dispatch)
-    if own is not None and own.access != "required" and _is_inherited(own, view_class):
+    if own is not None and own.access != "required" and _is_inherited(own, view_class, "dispatch"):
         own = None
     # as_view() copies what is written on dispatch to the view that it makes.
     view_class.dispatch = _marked_view(dispatch, mark, own)  # type: ignore[attr-defined]  # as just looked up
