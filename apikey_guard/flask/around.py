@@ -28,25 +28,22 @@ class Refused(NamedTuple):
     rejection: Rejection
 
 
-def readable(app: WSGIApplication, cors: Cors, key: str) -> WSGIApplication:
-    """Lets pages of other origins read refusals, unless a function after the request has said who may.
+def readable(start_response: StartResponse, environ: WSGIEnvironment, cors: Cors, key: str) -> StartResponse:
+    """Lets pages of other origins read a refusal, unless a function after the request has said who may.
 
-    :param app: answers.
+    :param start_response: begins the answer.
+    :param environ: of the request; has the refusal, if any, under ``key``.
     :param cors: says who may.
-    :param key: under which the environ has the refusal.
     """
 
-    def readable_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None, /) -> Write:
-            refused = environ.get(key)
-            if isinstance(refused, Refused):
-                preflight = refused.deny.reason is Reason.PREFLIGHT
-                headers = [*headers, *cors.added(environ, headers, preflight=preflight)]
-            return start_response(status, headers, exc_info)
+    def start(status: str, headers: Headers, exc_info: OptExcInfo | None = None, /) -> Write:
+        refused = environ.get(key)
+        if isinstance(refused, Refused):
+            preflight = refused.deny.reason is Reason.PREFLIGHT
+            headers = [*headers, *cors.added(environ, headers, preflight=preflight)]
+        return start_response(status, headers, exc_info)
 
-        return app(environ, start)
-
-    return readable_app
+    return start
 
 
 def only_by(

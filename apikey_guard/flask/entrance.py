@@ -63,6 +63,9 @@ class Entrance:
             path = raw = environ.get("PATH_INFO", "")
             if not path.isascii():
                 path = unicode_path(path)
+            cors = guard.policy.cors
+            if cors is not None:
+                start_response = readable(start_response, environ, cors, key)
             begun = begin(environ, path)
             if begun.__class__ is Allow:
                 # The fields of a Passage, without the named tuple's own layer of Python.
@@ -74,9 +77,11 @@ class Entrance:
 
         forwarder = make_forwarder(guard.settings, guard.clock, has_app=True)
         entered = wsgi_app if forwarder is None else self._forwarding(forwarder, inside)
-        if guard.policy.cors is not None:
-            entered = readable(entered, guard.policy.cors, key)
         app.wsgi_app = entered  # type: ignore[method-assign, assignment]  # as Flask documents it for middleware
+        self._enter_contexts(app, key)
+
+    def _enter_contexts(self, app: Flask, key: str) -> None:
+        """Have what was decided acted upon where Flask begins a request inside its context."""
         preprocess, enter, arrive = app.preprocess_request, self._enter, self._arrive
 
         own = getattr(preprocess, "__func__", None) is Flask.preprocess_request
@@ -136,6 +141,8 @@ class Entrance:
         def forwarding(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             """Aim, decide, send."""
             path, policy = path_of(environ), guard.policy
+            if policy.cors is not None:
+                start_response = readable(start_response, environ, policy.cors, self._key)
             aim = forwarder.aim(environ, path, policy.rules)
             if isinstance(aim, Deny):
                 self._refuse(environ, path, aim)
