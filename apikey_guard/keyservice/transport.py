@@ -4,7 +4,7 @@ What an HTTP client does on its own account is a risk here. A jar would carry co
 caller to the next, a netrc file would replace our credentials, an environment variable would
 choose a proxy, a redirect would take a key to another host. So the adapter of ``requests`` is
 used without its Session, which does all of these, and it sends through
-:mod:`apikey_guard.keyservice.place`.
+:mod:`apikey_guard.keyservice.server`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from apikey_guard.errors import OriginError, TransportError
 from apikey_guard.http1.tls import TlsFiles
-from apikey_guard.keyservice.place import Address, Limits, Place
+from apikey_guard.keyservice.server import Address, Limits, Server
 
 # A consumer with its metadata takes a few hundred bytes; nothing sensible takes more than this.
 MAX_BODY_BYTES: Final = 65_536
@@ -157,35 +157,35 @@ class _Adapter(HTTPAdapter):
         self._proxy = None if proxy is None else (Address.of(proxy), self.proxy_headers(proxy))
         self._limits = limits
         self._monotonic = monotonic
-        self._place: Place | None = None
+        self._server: Server | None = None
 
     def get_connection_with_tls_context(  # type: ignore[override]  # requests uses no more of it than there is
         self, request: requests.PreparedRequest, *_: object, **__: object
-    ) -> Place:
+    ) -> Server:
         address = Address.of(request.url or "")
         secret = "https" in (address.scheme, self._proxy and self._proxy[0].scheme)
         context = self._tls() if secret else None
-        place = self._place
-        if place is None or not place.is_for(address, context):
-            if place is not None:
-                place.close()
-            self._place = place = Place(
+        server = self._server
+        if server is None or not server.is_for(address, context):
+            if server is not None:
+                server.close()
+            self._server = server = Server(
                 address, self._limits, tls=context, proxy=self._proxy, monotonic=self._monotonic
             )
-        return place
+        return server
 
     def cert_verify(self, *_: object) -> None:
         """Nothing: the context says it all."""
 
     def close(self) -> None:
         super().close()
-        if self._place is not None:
-            self._place.close()
+        if self._server is not None:
+            self._server.close()
 
     def drop_idle(self) -> None:
         """Close the idle connections without taking a lock."""
-        if self._place is not None:
-            self._place.abandon()
+        if self._server is not None:
+            self._server.abandon()
 
 
 def _translated(error: Exception) -> TransportError:

@@ -80,7 +80,7 @@ class Limits(NamedTuple):
     age: float
 
 
-class Place:
+class Server:
     """A server, and the idle connections to it.
 
     :param tls: for the server, and for a proxy that is spoken to in TLS.
