@@ -16,13 +16,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from apikey_guard.errors import CallerGone, OriginFailed, OriginTimeout
+from apikey_guard.http1.dial import PIECE_BYTES
 from apikey_guard.http1.parser import MAX_HEAD_BYTES, Head, Malformed, parse_head
 
 if TYPE_CHECKING:
-    from apikey_guard.http1.tunnel import TlsWithin
+    from apikey_guard.http1.tls_within import TlsWithin
 
-#: Bytes read at once: few calls for a large body, little memory for many of them at a time.
-PIECE_BYTES: Final = 65_536
 # As many as any server sends, and then some; beyond that it is broken.
 _MAX_INTERIM_ANSWERS: Final = 8
 _START: Final = b"HTTP/1."

@@ -11,6 +11,8 @@ from typing import Final
 
 from apikey_guard.errors import TransportError
 
+#: Bytes read at once: few calls for a large body, little memory for many of them at a time.
+PIECE_BYTES: Final = 65_536
 #: The cause where this machine gives us nothing to connect with: no fault of the other side.
 EXHAUSTED: Final = "exhausted"
 _NOTHING_LEFT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})

@@ -25,7 +25,8 @@ from apikey_guard.http1.connection import Connection, Stale
 from apikey_guard.http1.dial import connect, counting_down, secured
 from apikey_guard.http1.parser import Chunks, Endless, Head, Malformed, is_bodiless
 from apikey_guard.http1.pool import Pool
-from apikey_guard.http1.tunnel import TlsWithin, open_tunnel
+from apikey_guard.http1.tls_within import TlsWithin
+from apikey_guard.http1.tunnel import open_tunnel
 
 # Chunks of one byte each take six bytes per byte; anything beyond that is no answer.
 _WIRE_BYTES_PER_BODY_BYTE: Final = 8
