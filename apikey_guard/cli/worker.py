@@ -62,7 +62,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # untyped base
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Called by gunicorn in a thread: whether the connection may be used again."""
-        keep = bool(super().handle_request(req, conn)) and _is_read(req.body, conn.sock)
+        said = req.should_close
+
+        def should_close() -> bool:
+            # Asked when the answer begins: one that says keep-alive and is followed by the end of the
+            # connection costs whoever sends the next request there, a proxy's other callers too.
+            if not said() and not _is_read(req.body, conn.sock):
+                req.force_close()
+            return bool(said())
+
+        req.should_close = should_close
+        keep = bool(super().handle_request(req, conn))
         if keep and conn.sock.ahead:
             # What was sent behind this request goes where gunicorn looks for it.
             conn.parser.unreader.buf.seek(0, os.SEEK_END)

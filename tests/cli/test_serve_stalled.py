@@ -154,6 +154,35 @@ def test_d01_who_has_no_key_takes_no_thread_by_a_body_that_never_comes(
         ) or b" 401 " in rest(each)
 
 
+BODIES = {
+    "none of it": (b"Content-Length: 5\r\n\r\n", "close"),
+    "some of it": (b"Content-Length: 5\r\n\r\nab", "close"),
+    "half a chunk": (b"Transfer-Encoding: chunked\r\n\r\n5\r\nab", "close"),
+    "not asked for": (b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", "close"),
+    "all of it": (b"Content-Length: 5\r\n\r\nabcde", "keep-alive"),
+    "all chunks": (b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", "keep-alive"),
+}
+
+
+@pytest.mark.parametrize(("data", "says"), BODIES.values(), ids=list(BODIES))
+def test_d01_an_answer_before_its_requests_body_says_that_the_connection_ends(
+    serve: Callable[..., Serving], held: Callable[..., list[socket.socket]], data: bytes, says: str
+) -> None:
+    """Else whoever sends the next request there gets no answer: another caller, behind a proxy."""
+    serving = serve(*FEW_THREADS)
+    (connection,) = held(serving.port, b"POST / HTTP/1.1\r\nHost: a\r\n" + data, 1)
+    answered = b""
+    while b"\r\n\r\n{" not in answered:
+        piece = connection.recv(65_536)
+        assert piece, answered
+        answered = (answered + piece).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert answered.startswith(b"HTTP/1.1 401 ")
+    assert f"\r\nconnection: {says}\r\n".encode() in answered.lower()
+    if says == "keep-alive":
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert b"HTTP/1.1 200 " in rest(connection)
+
+
 @pytest.mark.parametrize("what", ["some of it", "half a chunk"])
 def test_d01_a_body_that_never_comes_ends_and_health_does_not_wait_for_that(
     serve: Callable[..., Serving], held: Callable[..., list[socket.socket]], what: str
