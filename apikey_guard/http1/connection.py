@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # As many as any server sends, and then some; beyond that it is broken.
 _MAX_INTERIM_ANSWERS: Final = 8
+_BARE_LINE_FEED: Final = re.compile(rb"(?<!\r)\n")
 _START: Final = b"HTTP/1."
 # 100 Continue and its like, known or not; 101 ends the exchange as a final answer would.
 _is_interim = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}").match
@@ -194,7 +195,9 @@ class Connection:
                 if head.status == 101 or interim > _MAX_INTERIM_ANSWERS:
                     raise OriginFailed("interim", f"status {head.status}, unasked or too often")
                 continue
-            if len(data) > MAX_HEAD_BYTES or not (data.startswith(_START) or _START.startswith(data[:7])):
+            begins = data.startswith(_START) or _START.startswith(data[:7])
+            # A line that ends otherwise is no header's, and the end that is waited for may never come.
+            if len(data) > MAX_HEAD_BYTES or not begins or _BARE_LINE_FEED.search(data):
                 raise OriginFailed("content", "not the header of an HTTP/1.1 answer")
             until = until or time.monotonic() + self._read_timeout
             piece = self.receive(until)

@@ -68,6 +68,16 @@ def test_x20_no_http(origin: Origin, data: bytes) -> None:
     assert outcome(told(origin.url)) == FAILED
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\n\n"],
+    ids=["all lines", "the last one"],
+)
+def test_x20_lines_that_end_otherwise_are_not_waited_for(origin: Origin, data: bytes) -> None:
+    origin.says(data)
+    assert outcome(told(origin.url)) == FAILED
+
+
 @contextmanager
 def no_descriptor_left() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -124,6 +124,12 @@ class TestInterimAnswers:
         with Fits(SHORT):
             assert cause_of(lambda: get(transport, server)) == "timeout"
 
+    def test_v01_lines_that_end_otherwise_are_no_answer_and_not_waited_for(
+        self, server: LoopbackKeyService, transport: Transport
+    ) -> None:
+        server.lie(b"HTTP/1.1 200 OK\nContent-Length: 0\n\n")
+        assert cause_of(lambda: get(transport, server)) == "content"
+
     def test_v01_an_interim_answer_and_then_the_end_is_a_failure(
         self, server: LoopbackKeyService, transport: Transport
     ) -> None:
