@@ -28,31 +28,7 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
     @click.option("--offline", is_flag=True, help="Do not ask the key service.")
     def check(*, offline: bool) -> None:
         """Show what is set and which views need no key or scopes, and ask about a made-up key."""
-        settings = guard.settings
-        click.echo("settings")
-        for name in SETTING_NAMES:
-            if settings.sources[name] != "default":
-                click.echo(f"  {name} = {settings.shown(name)}  ({settings.sources[name]})")
-        click.echo("routes and views that are not simply protected")
-        lines = [
-            *_default(app, guard),
-            *_routes(guard),
-            *_cookies(app, settings),
-            *_views(app, guard),
-        ]
-        for line in lines or ["none: everything needs a valid key"]:
-            click.echo(f"  {line}")
-        # Imported here: an app that starts needs none of it.
-        from apikey_guard.diagnosis.everything import diagnosed
-
-        problems = []
-        for finding in diagnosed(settings, offline=offline):
-            if finding.level is Level.PROBLEM:
-                problems.append(finding.text)
-            else:
-                click.echo(str(finding))
-        if problems:
-            raise click.ClickException("\n".join(problems))
+        _check(app, guard, offline=offline)
 
     @group.command("revoke")
     @click.option("--key", is_flag=True, help="Ask for the key, without showing it.")
@@ -84,6 +60,34 @@ def make_commands(app: Flask, guard: Guard) -> AppGroup:
             click.echo(f"{name} {value}")
 
     return group
+
+
+def _check(app: Flask, guard: Guard, *, offline: bool) -> None:
+    settings = guard.settings
+    click.echo("settings")
+    for name in SETTING_NAMES:
+        if settings.sources[name] != "default":
+            click.echo(f"  {name} = {settings.shown(name)}  ({settings.sources[name]})")
+    click.echo("routes and views that are not simply protected")
+    lines = [
+        *_default(app, guard),
+        *_routes(guard),
+        *_cookies(app, settings),
+        *_views(app, guard),
+    ]
+    for line in lines or ["none: everything needs a valid key"]:
+        click.echo(f"  {line}")
+    # Imported here: an app that starts needs none of it.
+    from apikey_guard.diagnosis.everything import diagnosed
+
+    problems = []
+    for finding in diagnosed(settings, offline=offline):
+        if finding.level is Level.PROBLEM:
+            problems.append(finding.text)
+        else:
+            click.echo(str(finding))
+    if problems:
+        raise click.ClickException("\n".join(problems))
 
 
 def _routes(guard: Guard) -> Iterator[str]:
